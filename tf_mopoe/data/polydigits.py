@@ -1,0 +1,281 @@
+"""PolyDigits: five views of a handwritten digit, built offline within seconds.
+
+PolyMNIST's little sister, for first steps, tests and tutorials without a network.
+A tuple is five colour images of the same digit class, one a modality; what the
+modalities share is the class, what they do not share is the background and (but for
+chance) the handwriting.
+
+Recipe: PolyMNIST, from Sutter, Daunhawer and Vogt, *Generalized Multimodal ELBO*,
+ICLR 2021. Modality m always shows background m, cropped afresh for each image, and on
+the digit's mask each channel is inverted:
+
+    x_m = b_m             off the digit
+    x_m = 255 - b_m       on the digit             (v -> 1 - v on the unit scale)
+
+Digits: the 1797 images of `sklearn.datasets.load_digits`, which are the test half of
+UCI's *Optical Recognition of Handwritten Digits*. They are split by image, not by
+writer: the data set does not say who wrote what.
+
+PolyMNIST inverts photographs, where a mid-grey region hides the digit. Here the
+backgrounds are procedural and each stays clearly dark or clearly bright, so that every
+image is legible.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import NamedTuple
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+from sklearn.datasets import load_digits
+
+MODALITIES = ("m0", "m1", "m2", "m3", "m4")
+
+_IMAGE_SIZE = 28
+_CANVAS_SIZE = 192
+_SPLITS = ("train", "validation", "test")
+_INK_THRESHOLD = 7.0  # on the digits' scale of 0..16
+_CUTS = (0.7, 0.8)  # of each class: 70 % train, 10 % validation, 20 % test
+
+# First entry of a random stream's key: streams of one seed are independent.
+_SPLIT_STREAM, _BACKGROUND_STREAM, _PAIRING_STREAM = range(3)
+
+
+class PolyDigits(NamedTuple):
+    """N tuples of five images of one class.
+
+    Attributes:
+      images: Modality name to uint8 images of shape [N, 28, 28, 3], values 0..255.
+      labels: Class of each tuple, int64 [N], 0..9.
+      sources: Index into `load_digits()` of the digit that each modality shows,
+        int64 [N, 5], columns in the order of `MODALITIES`.
+    """
+
+    images: dict[str, np.ndarray]
+    labels: np.ndarray
+    sources: np.ndarray
+
+
+def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigits:
+    """Builds one split of PolyDigits.
+
+    Within one pairing, each class and modality has a random permutation of that
+    class's images, and the i-th of each make tuple i: every image of the split appears
+    once a modality. Pairings follow one another, each shuffled within itself, so a
+    prefix of the arrays is roughly balanced over classes, and fewer pairings give
+    exactly the first tuples of more.
+
+    The seed also decides which image belongs to which split: use one seed for all
+    splits of an experiment, or images that were trained on return in the test.
+
+    Args:
+      split: "train" (70 % of the 1797 digits), "validation" (10 %, for tuning) or
+        "test" (20 %, for the final numbers only); stratified by class.
+      pairings: Number of pairings, at least 1. The split then has `pairings` times as
+        many tuples as digits; "train" has 10,064 tuples at the default of 8.
+      seed: Non-negative seed of split, backgrounds, pairing and crops. The same seed
+        gives the same arrays (as long as NumPy keeps its generators' streams).
+
+    Returns:
+      A `PolyDigits` of `pairings` * (digits in the split) tuples.
+
+    Raises:
+      ValueError: If `split` is unknown, `pairings` < 1 or `seed` < 0.
+      TypeError: If `pairings` or `seed` is not an integer.
+    """
+    if split not in _SPLITS:
+        raise ValueError(
+            f"`split` must be one of {list(_SPLITS)}. Received: {split!r}."
+        )
+    pairings = _checked_integer("pairings", pairings, at_least=1)
+    seed = _checked_integer("seed", seed, at_least=0)
+
+    digits = load_digits()
+    members = _split_by_class(digits.target, seed)[split]
+    drawn = [
+        _draw_pairing(members, _rng(seed, _PAIRING_STREAM, _SPLITS.index(split), p))
+        for p in range(pairings)
+    ]
+    sources = np.concatenate([pairing[0] for pairing in drawn])  # [N, 5]
+    corners = np.concatenate([pairing[1] for pairing in drawn])  # [N, 5, 2]
+    masks = _masks(digits.images)  # [1797, 28, 28]
+    canvases = backgrounds(seed)  # [5, size, size, 3]
+    images = {
+        name: _crop_and_invert(canvases[m], corners[:, m], masks[sources[:, m]])
+        for m, name in enumerate(MODALITIES)
+    }
+    labels = digits.target[sources[:, 0]].astype(np.int64)
+    return PolyDigits(images, labels, sources)
+
+
+def backgrounds(seed: int = 0, size: int = _CANVAS_SIZE) -> np.ndarray:
+    """Paints the canvases that the modalities' backgrounds are cropped from.
+
+    In order: blue clouds (dark), warm stripes (bright), green cells (dark), pastel
+    rings (bright) and a rust plaid (dark). On the unit scale the luminance
+    0.2126 R + 0.7152 G + 0.0722 B of every pixel is at most 0.35 where the canvas is
+    dark and at least 0.65 where it is bright, and no channel lies within (0.4, 0.6):
+    v and 1 - v are always told apart.
+
+    Args:
+      seed: Non-negative seed of the textures; the colours are fixed.
+      size: Height and width in pixels, at least 28.
+
+    Returns:
+      uint8 [5, size, size, 3], values 0..255.
+
+    Raises:
+      ValueError: If `seed` < 0 or `size` < 28.
+      TypeError: If `seed` or `size` is not an integer.
+    """
+    seed = _checked_integer("seed", seed, at_least=0)
+    size = _checked_integer("size", size, at_least=_IMAGE_SIZE)
+    canvases = [
+        _colour(texture(size, _rng(seed, _BACKGROUND_STREAM, m)), palette)
+        for m, (texture, palette) in enumerate(_PAINTINGS)
+    ]
+    return np.stack(canvases)
+
+
+def _checked_integer(name: str, value: int, *, at_least: int) -> int:
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        integer = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer. Received: {value!r}.") from None
+    if integer < at_least:
+        raise ValueError(f"`{name}` must be >= {at_least}. Received: {value!r}.")
+    return integer
+
+
+def _rng(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _split_by_class(target: np.ndarray, seed: int) -> dict[str, list[np.ndarray]]:
+    """Deals out each class's images; split name to one array of indices a class."""
+    rng = _rng(seed, _SPLIT_STREAM)
+    members: dict[str, list[np.ndarray]] = {split: [] for split in _SPLITS}
+    for digit in np.unique(target):
+        shuffled = rng.permutation(np.flatnonzero(target == digit))
+        cuts = [round(cut * len(shuffled)) for cut in _CUTS]
+        for split, part in zip(_SPLITS, np.split(shuffled, cuts), strict=True):
+            members[split].append(part)
+    return members
+
+
+def _draw_pairing(
+    members: list[np.ndarray], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws sources, int64 [n, 5], and the crops' upper left corners, [n, 5, 2]."""
+    columns = [np.tile(part[:, np.newaxis], len(MODALITIES)) for part in members]
+    paired = np.concatenate([rng.permuted(column, axis=0) for column in columns])
+    sources = rng.permutation(paired).astype(np.int64)
+    corners = rng.integers(_CANVAS_SIZE - _IMAGE_SIZE + 1, size=(*sources.shape, 2))
+    return sources, corners
+
+
+def _masks(images: np.ndarray) -> np.ndarray:
+    """Upsamples [N, 8, 8] ink counts 0..16 to masks, uint8 0 or 255, [N, 28, 28].
+
+    A margin of one source pixel is added (as MNIST's digits have one), the 10x10 image
+    is interpolated by a cubic spline at 28x28 pixel centres and cut a little below half
+    ink, where most digits keep one connected stroke with the holes of their class.
+    """
+    scale = _IMAGE_SIZE / 10
+    centres = (np.arange(_IMAGE_SIZE) + 0.5) / scale - 0.5  # in source pixels
+    # Interpolation is linear in the data: as a matrix, it serves both axes at once.
+    # Its columns are the splines through unit impulses, with zeros around.
+    impulses = np.eye(12)[:, 2:-2]
+    upsample = make_interp_spline(np.arange(12) - 1.0, impulses)(centres)  # [28, 8]
+    ink = upsample @ images @ upsample.T  # [N, 28, 28]
+    return np.where(ink > _INK_THRESHOLD, 255, 0).astype(np.uint8)
+
+
+def _crop_and_invert(
+    canvas: np.ndarray, corners: np.ndarray, masks: np.ndarray
+) -> np.ndarray:
+    """Cuts a window at each corner [N, 2], inverts on the masks: [N, 28, 28, 3]."""
+    windows = np.lib.stride_tricks.sliding_window_view(
+        canvas, (_IMAGE_SIZE, _IMAGE_SIZE), axis=(0, 1)
+    )  # [rows, columns, 3, 28, 28], a view
+    windows = np.moveaxis(windows, 2, -1)  # [rows, columns, 28, 28, 3]
+    crops = np.ascontiguousarray(windows[corners[:, 0], corners[:, 1]])
+    # On uint8, exclusive or with 255 is 255 - v, and with 0 it is v.
+    crops ^= masks[..., np.newaxis]
+    return crops
+
+
+# Textures: [size, size] with values in [0, 1], spanning them.
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    return (values - values.min()) / np.ptp(values)
+
+
+def _nearest(
+    points: np.ndarray, size: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to and index of each pixel's nearest points, [size, size, count]."""
+    pixels = np.moveaxis(np.indices((size, size)), 0, -1)
+    return cKDTree(points).query(pixels, k=range(1, count + 1))
+
+
+def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
+    octaves = [
+        width**1.6 * gaussian_filter(rng.standard_normal((size, size)), width)
+        for width in (1.5, 3.0, 6.0, 12.0)
+    ]
+    return _unit(np.sum(octaves, axis=0))
+
+
+def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
+    row, column = np.indices((size, size))
+    bend = 6.0 * np.sin(2.0 * np.pi * ((row - column) / 90.0 + rng.random()))
+    phase = 2.0 * np.pi * ((row + column + bend) / 26.0 + rng.random())
+    return _unit(np.tanh(3.0 * np.sin(phase)) + 0.25 * np.sin(phase / 3.0))
+
+
+def _cells(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Voronoi cells, each with a shade of its own, darker towards its border."""
+    points = rng.uniform(0.0, size, size=(max(4, size * size // 300), 2))
+    distance, nearest = _nearest(points, size, 2)
+    border = np.clip((distance[..., 1] - distance[..., 0]) / 5.0, 0.0, 1.0)
+    shade = rng.uniform(0.45, 1.0, size=len(points))
+    return _unit(border * shade[nearest[..., 0]])
+
+
+def _rings(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Concentric rings around scattered centres, as of rain on a pond."""
+    centres = rng.uniform(0.0, size, size=(max(2, size * size // 2500), 2))
+    radius, nearest = _nearest(centres, size, 1)
+    phase = rng.random(len(centres))[nearest]
+    return _unit(np.sin(2.0 * np.pi * (radius / 13.0 + phase))[..., 0])
+
+
+def _plaid(size: int, rng: np.random.Generator) -> np.ndarray:
+    bands = np.repeat(rng.random((2, size // 6 + 1)), 6, axis=1)[:, :size]  # [2, size]
+    return _unit(bands[0][:, np.newaxis] + bands[1])
+
+
+def _colour(texture: np.ndarray, palette: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """Maps 0..1 linearly through the palette's colours: uint8 [size, size, 3]."""
+    stops = np.linspace(0.0, 1.0, len(palette))
+    channels = [np.interp(texture, stops, channel) for channel in np.transpose(palette)]
+    return np.rint(255.0 * np.stack(channels, axis=-1)).astype(np.uint8)
+
+
+# Texture and palette of each modality; colours are R, G, B on the unit scale. Between
+# two colours on the same side of the luminance rule all mixtures obey it too; no
+# channel may cross the band (0.4, 0.6) on the way.
+_PAINTINGS = (
+    (_clouds, ((0.00, 0.02, 0.62), (0.04, 0.12, 0.75), (0.20, 0.30, 1.00))),
+    (_stripes, ((1.00, 0.66, 0.10), (1.00, 0.80, 0.20), (1.00, 0.95, 0.38))),
+    (_cells, ((0.00, 0.05, 0.02), (0.02, 0.24, 0.08), (0.16, 0.38, 0.10))),
+    (_rings, ((0.95, 0.70, 0.90), (0.85, 0.85, 1.00), (0.65, 1.00, 0.90))),
+    (_plaid, ((0.60, 0.00, 0.12), (0.72, 0.08, 0.06), (0.98, 0.18, 0.00))),
+)

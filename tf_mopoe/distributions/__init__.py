@@ -1,0 +1,15 @@
+"""The TFP side of the library: distributions and pure functions, without Keras."""
+
+from tf_mopoe.distributions.gaussians import (
+    DiagonalGaussian,
+    kl_to_standard_normal,
+    product_of_gaussians,
+)
+from tf_mopoe.distributions.mixture import MixtureOfProductsOfExperts
+
+__all__ = [
+    "DiagonalGaussian",
+    "MixtureOfProductsOfExperts",
+    "kl_to_standard_normal",
+    "product_of_gaussians",
+]

@@ -1,0 +1,178 @@
+"""Diagonal Gaussians: products of experts and Kullback-Leibler divergences."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+#: Where the N(0, I) expert takes part in a product; see `prior_mask`.
+PRIOR_EXPERTS = ("full_set", "none", "every_subset")
+
+
+class DiagonalGaussian(NamedTuple):
+    """Parameters of N(loc, diag(exp(log_scale)^2)); a leading axis may be a subset's.
+
+    Attributes:
+      loc: Mean, `[..., D]`.
+      log_scale: Natural logarithm of the standard deviation, `[..., D]`.
+    """
+
+    loc: tf.Tensor
+    log_scale: tf.Tensor
+
+
+def prior_mask(mask: np.ndarray, prior_expert: str) -> np.ndarray:
+    """Says in which subsets' products the prior N(0, I) takes part as an expert.
+
+    Args:
+      mask: bool `[S, M]` membership mask.
+      prior_expert: `"full_set"`: in the product of all M modalities only (the
+        published code); `"none"`; `"every_subset"` (MVAE, Wu and Goodman 2018).
+
+    Returns:
+      bool `[S]`.
+
+    Raises:
+      ValueError: If `prior_expert` is not one of the three.
+    """
+    if prior_expert not in PRIOR_EXPERTS:
+        raise ValueError(
+            f"`prior_expert` must be one of {list(PRIOR_EXPERTS)}. "
+            f"Received: {prior_expert!r}."
+        )
+    if prior_expert == "every_subset":
+        return np.ones(mask.shape[0], dtype=bool)
+    if prior_expert == "full_set":
+        return mask.all(axis=1)
+    return np.zeros(mask.shape[0], dtype=bool)
+
+
+def subset_products(
+    loc: tf.Tensor,
+    log_scale: tf.Tensor,
+    mask: np.ndarray,
+    *,
+    with_prior: np.ndarray | None = None,
+    present: tf.Tensor | None = None,
+    formed: tf.Tensor | None = None,
+) -> DiagonalGaussian:
+    """Multiplies the experts of every subset: precisions add, means average by them.
+
+        lambda_S = sum_{m in S} lambda_m (+ 1 with the prior expert)
+        loc_S    = sum_{m in S} lambda_m loc_m / lambda_S,   lambda_m = scale_m^-2
+
+    Precisions are divided by the row's largest before they are summed, so the sums
+    over all subsets are one matrix product with the mask and can't overflow. An expert
+    more than exp(40) times wider than the narrowest of its row (exp(345) in float64)
+    is treated as exactly that much wider.
+
+    Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021 (the products);
+    Hinton, Training products of experts, 2002.
+
+    Args:
+      loc: Experts' means, `[..., M, D]`.
+      log_scale: Logarithms of their standard deviations, `[..., M, D]`.
+      mask: bool `[S, M]` membership mask.
+      with_prior: bool `[S]`, where N(0, I) is one more expert; nowhere by default.
+      present: bool `[..., M]`. An expert that is not present has precision exactly 0;
+        its `loc` and `log_scale` may hold anything, NaN included.
+      formed: bool `[..., S]`. Subsets that are not formed get N(0, I). By default
+        those without any precision: nothing present and no prior expert.
+
+    Returns:
+      The subset posteriors, `loc` and `log_scale` of shape `[..., S, D]`.
+    """
+    dtype = loc.dtype
+    floor = tf.constant(-80.0 if dtype == tf.float32 else -690.0, dtype)
+    with_prior = np.zeros(len(mask), bool) if with_prior is None else with_prior
+    log_precision = -2.0 * log_scale  # [..., M, D]
+    if present is not None:
+        here = present[..., tf.newaxis]  # [..., M, 1]
+        loc = tf.where(here, loc, tf.zeros([], dtype))
+        log_precision = tf.where(here, log_precision, tf.constant(-np.inf, dtype))
+    # The shift cancels in every result, so no gradient need flow through it.
+    shift = tf.stop_gradient(
+        tf.reduce_max(log_precision, axis=-2, keepdims=True)
+    )  # [..., 1, D]
+    shift = tf.where(tf.math.is_inf(shift), tf.zeros([], dtype), shift)
+    if with_prior.any():
+        shift = tf.maximum(shift, 0.0)  # the log-precision of N(0, I)
+    precision = tf.exp(tf.maximum(log_precision - shift, floor))  # in (0, 1]
+    if present is not None:
+        precision = tf.where(here, precision, tf.zeros([], dtype))
+
+    weights = tf.constant(mask, dtype)  # [S, M]
+    total = tf.linalg.matmul(weights, precision)  # [..., S, D]
+    mean_sum = tf.linalg.matmul(weights, precision * loc)  # [..., S, D]
+    if with_prior.any():
+        prior = tf.exp(tf.maximum(-shift, floor))  # [..., 1, D]
+        total += tf.constant(with_prior, dtype)[:, tf.newaxis] * prior
+    if formed is None and (present is not None or not (mask.any(1) | with_prior).all()):
+        formed = tf.reduce_any(total > 0.0, axis=-1)  # [..., S]
+    if formed is None:
+        return DiagonalGaussian(mean_sum / total, -0.5 * (tf.math.log(total) + shift))
+    formed = formed[..., tf.newaxis]  # [..., S, 1]
+    total = tf.where(formed, total, tf.ones([], dtype))  # log(0) has no gradient
+    log_scale = -0.5 * (tf.math.log(total) + shift)
+    zero = tf.zeros([], dtype)
+    return DiagonalGaussian(
+        tf.where(formed, mean_sum / total, zero), tf.where(formed, log_scale, zero)
+    )
+
+
+def product_of_gaussians(
+    loc: tf.Tensor,
+    scale: tf.Tensor,
+    mask: np.ndarray | None = None,
+    *,
+    prior_expert: bool = False,
+    present: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Multiplies diagonal Gaussian densities and normalises: again a Gaussian.
+
+    See `subset_products` for the formula and its source.
+
+    Example:
+      Two equal experts halve the variance:
+
+      >>> loc, scale = product_of_gaussians([[0.0], [2.0]], [[1.0], [1.0]])
+      >>> float(loc[0]), round(float(scale[0]) ** 2, 6)
+      (1.0, 0.5)
+
+    Args:
+      loc: Experts' means, `[..., M, D]`.
+      scale: Experts' standard deviations, positive, `[..., M, D]`.
+      mask: Optional bool `[S, M]`: one product for each row. By default one product
+        of all M experts, without an axis S.
+      prior_expert: Whether N(0, I) is one more expert of every product.
+      present: Optional bool `[..., M]`, False for experts to leave out.
+
+    Returns:
+      `(loc, scale)` of the product, `[..., D]`, or `[..., S, D]` with a `mask`. A
+      product of nothing is N(0, I).
+    """
+    loc = tf.convert_to_tensor(loc)
+    scale = tf.convert_to_tensor(scale, loc.dtype)
+    rows = np.ones((1, loc.shape[-2]), bool) if mask is None else np.asarray(mask, bool)
+    product = subset_products(
+        loc,
+        tf.math.log(scale),
+        rows,
+        with_prior=np.full(len(rows), prior_expert),
+        present=present,
+    )
+    result = product.loc, tf.exp(product.log_scale)
+    return result if mask is not None else tuple(x[..., 0, :] for x in result)
+
+
+def kl_to_standard_normal(gaussian: DiagonalGaussian) -> tf.Tensor:
+    """KL(N(loc, scale^2) || N(0, I)), in nats, summed over D: `[...]`.
+
+    1/2 sum_d (scale_d^2 + loc_d^2 - 1 - 2 log scale_d)
+
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, appendix B.
+    """
+    loc, log_scale = gaussian
+    return 0.5 * tf.reduce_sum(
+        tf.exp(2.0 * log_scale) + tf.square(loc) - 1.0 - 2.0 * log_scale, axis=-1
+    )

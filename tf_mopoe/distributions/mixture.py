@@ -1,0 +1,270 @@
+"""The joint posterior: a mixture over subsets of products of Gaussian experts."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tf_mopoe.distributions.components import (
+    independent_components,
+    stateless_seed,
+    stratified_components,
+)
+from tf_mopoe.distributions.gaussians import (
+    DiagonalGaussian,
+    kl_to_standard_normal,
+    prior_mask,
+    subset_products,
+)
+from tf_mopoe.subsets import SubsetSpec, available_subsets, membership_mask
+
+tfd = tfp.distributions
+
+
+class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
+    """q(z|X) = sum_S w_S q_S(z), where q_S is the normalised product of S's experts.
+
+    w is uniform over the subsets that can be formed from the modalities present in
+    the row. The weights depend on no parameter, so samples are reparameterised: the
+    gradient through a drawn component is unbiased.
+
+    Source: Sutter, Daunhawer, Vogt, Generalized Multimodal ELBO, ICLR 2021.
+
+    Example:
+      >>> q = MixtureOfProductsOfExperts(loc=tf.zeros([4, 3, 2]), scale=tf.ones([4, 3, 2]))
+      >>> q.batch_shape, q.event_shape, q.mixture_weights.shape
+      (TensorShape([4]), TensorShape([2]), TensorShape([4, 7]))
+    """
+
+    def __init__(
+        self,
+        loc,
+        scale,
+        present=None,
+        subsets: SubsetSpec = "nonempty",
+        prior_expert: str = "full_set",
+        validate_args: bool = False,
+        allow_nan_stats: bool = True,
+        name: str = "MixtureOfProductsOfExperts",
+    ):
+        """Builds the mixture from the unimodal experts.
+
+        Args:
+          loc: Experts' means, float `[..., B, M, D]`.
+          scale: Experts' standard deviations, positive, `[..., B, M, D]`.
+          present: bool `[..., B, M]`; False where a modality is missing in a row: its
+            `loc` and `scale` may hold anything, NaN included. None: all are present.
+            A row in which no subset can be formed has the prior N(0, I).
+          subsets: Which subsets are mixed; see `tf_mopoe.subsets.membership_mask`.
+          prior_expert: In which products N(0, I) is one more expert: `"full_set"`
+            (of all M modalities; the published code), `"none"`, `"every_subset"`.
+          validate_args: Whether to check that `scale` is positive.
+          allow_nan_stats: As everywhere in TFP.
+          name: Name of the distribution.
+
+        Raises:
+          ValueError: If `loc` is not of rank 2 or more with a known M, or `subsets` or
+            `prior_expert` is not one of those above.
+        """
+        parameters = dict(locals())
+        with tf.name_scope(name):
+            self._loc = tf.convert_to_tensor(loc, name="loc")
+            dtype = self._loc.dtype
+            self._scale = tf.convert_to_tensor(scale, dtype, name="scale")
+            self._present = (
+                None if present is None else tf.convert_to_tensor(present, tf.bool)
+            )
+            if self._loc.shape.rank is None or self._loc.shape.rank < 2:
+                raise ValueError(
+                    "`loc` must have shape [..., B, M, D]. "
+                    f"Received: {self._loc.shape}."
+                )
+            self._subsets = subsets
+            self._prior_expert = prior_expert
+            self._mask = membership_mask(self._loc.shape[-2], subsets)  # [S, M]
+            self._with_prior = prior_mask(self._mask, prior_expert)  # [S]
+            super().__init__(
+                dtype=dtype,
+                reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+                validate_args=validate_args,
+                allow_nan_stats=allow_nan_stats,
+                parameters=parameters,
+                name=name,
+            )
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {
+            "loc": tfp.util.ParameterProperties(event_ndims=2),
+            "scale": tfp.util.ParameterProperties(
+                event_ndims=2, default_constraining_bijector_fn=tfp.bijectors.Softplus
+            ),
+            "present": tfp.util.ParameterProperties(
+                event_ndims=1, default_constraining_bijector_fn=None
+            ),
+        }
+
+    @property
+    def loc(self) -> tf.Tensor:
+        """Experts' means, `[..., B, M, D]`."""
+        return self._loc
+
+    @property
+    def scale(self) -> tf.Tensor:
+        """Experts' standard deviations, `[..., B, M, D]`."""
+        return self._scale
+
+    @property
+    def present(self) -> tf.Tensor | None:
+        """bool `[..., B, M]`, or None where every modality is present."""
+        return self._present
+
+    @property
+    def components_distribution(self) -> tfd.Distribution:
+        """The S subset posteriors: batch `[..., B, S]`, event `[D]`.
+
+        A subset that can't be formed in a row stands as N(0, I) there.
+        """
+        loc, log_scale = self._components()
+        return tfd.MultivariateNormalDiag(loc, tf.exp(log_scale))
+
+    @property
+    def mixture_weights(self) -> tf.Tensor:
+        """`[..., B, S]`; 0 where a subset needs a modality that is missing.
+
+        Rows sum to 1, but for those in which no subset can be formed: all 0.
+        """
+        available = tf.cast(self._available(), self.dtype)
+        return tf.math.divide_no_nan(
+            available, tf.reduce_sum(available, axis=-1, keepdims=True)
+        )
+
+    def stratified_sample(self, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws one z for each row, the components stratified over the batch.
+
+        Each component gets floor(B w) or ceil(B w) of the rows that have the same
+        modalities present; every row draws each component with its weight.
+
+        Args:
+          seed: int, int32 `[2]`, or None for fresh entropy.
+
+        Returns:
+          `z` `[..., B, D]` and `component` int32 `[..., B]`.
+        """
+        component_seed, noise_seed = tf.unstack(
+            tf.random.experimental.stateless_split(stateless_seed(seed), 2)
+        )
+        available = self._available()  # [..., B, S]
+        batch_shape = tf.shape(available)[:-1]
+        rows = tf.reshape(available, [-1, len(self._mask)])
+        present = self._present
+        if present is not None:
+            present = tf.reshape(present, [-1, len(self._mask[0])])
+        component = stratified_components(rows, component_seed, present)
+        component = tf.reshape(component, batch_shape)
+        return self._draw(component, noise_seed), component
+
+    def kl_upper_bound(self, prior: tfd.Distribution | None = None) -> tf.Tensor:
+        """Bounds KL(q || prior) from above: sum_S w_S KL(q_S || prior), in nats.
+
+        By the convexity of the divergence (Jensen). The mixture's own divergence has
+        no closed form and is smaller.
+
+        Args:
+          prior: A diagonal Gaussian of event `[D]`: `tfd.MultivariateNormalDiag`, or
+            `tfd.Independent` or `tfd.Sample` of `tfd.Normal`. By default N(0, I).
+
+        Returns:
+          `[..., B]`; 0 for a row in which no subset can be formed.
+
+        Raises:
+          TypeError: If `prior` is not a diagonal Gaussian.
+        """
+        loc, log_scale = self._components()  # [..., B, S, D]
+        if prior is not None:
+            inner = getattr(prior, "distribution", None)
+            if not isinstance(prior, tfd.MultivariateNormalDiag) and not (
+                isinstance(prior, (tfd.Independent, tfd.Sample))
+                and isinstance(inner, tfd.Normal)
+            ):
+                raise TypeError(
+                    "`prior` must be a diagonal Gaussian: MultivariateNormalDiag, or "
+                    f"Independent or Sample of Normal. Received: {prior!r}."
+                )
+            # KL is unchanged when both sides are standardised by the prior.
+            scale = prior.stddev()[..., tf.newaxis, :]
+            loc = (loc - prior.mean()[..., tf.newaxis, :]) / scale
+            log_scale -= tf.math.log(scale)
+        divergence = kl_to_standard_normal(DiagonalGaussian(loc, log_scale))
+        return tf.reduce_sum(self.mixture_weights * divergence, axis=-1)
+
+    def _components(self) -> DiagonalGaussian:
+        """Subset posteriors, `[..., B, S, D]`."""
+        return subset_products(
+            self._loc,
+            tf.math.log(self._scale),
+            self._mask,
+            with_prior=self._with_prior,
+            present=self._present,
+            formed=None if self._present is None else self._available(),
+        )
+
+    def _available(self) -> tf.Tensor:
+        """bool `[..., B, S]`."""
+        if self._present is not None:
+            return available_subsets(self._mask, self._present)
+        shape = tf.concat([tf.shape(self._loc)[:-2], [len(self._mask)]], axis=0)
+        return tf.ones(shape, tf.bool)
+
+    def _log_weights(self) -> tf.Tensor:
+        """`[..., B, S]`; uniform over N(0, I)s where no subset can be formed."""
+        weights = self.mixture_weights
+        none = tf.reduce_sum(weights, axis=-1, keepdims=True) < 0.5
+        return tf.math.log(tf.where(none, 1.0 / len(self._mask), weights))
+
+    def _draw(self, component: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """z `[n..., ..., B, D]` from components `[n..., ..., B]`."""
+        loc, log_scale = self._components()  # [..., B, S, D]
+        one_hot = tf.one_hot(component, len(self._mask), dtype=self.dtype)
+        loc = tf.einsum("...bs,...bsd->...bd", one_hot, loc)
+        log_scale = tf.einsum("...bs,...bsd->...bd", one_hot, log_scale)
+        noise = tf.random.stateless_normal(tf.shape(loc), seed, dtype=self.dtype)
+        return loc + tf.exp(log_scale) * noise
+
+    def _sample_n(self, n, seed=None):
+        component_seed, noise_seed = tfp.random.split_seed(seed, 2)
+        component = independent_components(self._available(), n, component_seed)
+        return self._draw(component, noise_seed)
+
+    def _log_prob(self, value):
+        log_prob = self.components_distribution.log_prob(value[..., tf.newaxis, :])
+        return tf.reduce_logsumexp(self._log_weights() + log_prob, axis=-1)
+
+    def _mean(self):
+        weights = tf.exp(self._log_weights())[..., tf.newaxis]  # [..., B, S, 1]
+        return tf.reduce_sum(weights * self._components().loc, axis=-2)
+
+    def _variance(self):
+        """Within plus between: sum_S w_S (scale_S^2 + (loc_S - mean)^2)."""
+        loc, log_scale = self._components()
+        mean = self._mean()[..., tf.newaxis, :]
+        spread = tf.exp(2.0 * log_scale) + tf.math.squared_difference(loc, mean)
+        return tf.reduce_sum(tf.exp(self._log_weights())[..., tf.newaxis] * spread, -2)
+
+    def _event_shape(self):
+        return self._loc.shape[-1:]
+
+    def _event_shape_tensor(self, loc=None, **_):
+        return tf.shape(self._loc if loc is None else loc)[-1:]
+
+    def _default_event_space_bijector(self):
+        return tfp.bijectors.Identity(validate_args=self.validate_args)
+
+    def _parameter_control_dependencies(self, is_init):
+        if not self.validate_args or not is_init:
+            return []
+        scale = self._scale
+        if self._present is not None:
+            scale = tf.where(self._present[..., tf.newaxis], scale, 1.0)
+        return [
+            tf.debugging.assert_positive(scale, message="`scale` must be positive.")
+        ]
