@@ -1,9 +1,8 @@
 """PolyDigits: five views of a handwritten digit, built offline within seconds.
 
 PolyMNIST's little sister, for first steps, tests and tutorials without a network.
-A tuple is five colour images of the same digit class, one a modality; what the
-modalities share is the class, what they do not share is the background and (but for
-chance) the handwriting.
+A tuple is five colour images, one a modality. They share the digit's class, but not the
+background nor (but for chance) the handwriting.
 
 Recipe: PolyMNIST, from Sutter, Daunhawer and Vogt, *Generalized Multimodal ELBO*,
 ICLR 2021. Modality m always shows background m, cropped afresh for each image, and on
@@ -12,21 +11,17 @@ the digit's mask each channel is inverted:
     x_m = b_m             off the digit
     x_m = 255 - b_m       on the digit             (v -> 1 - v on the unit scale)
 
-Digits: the 1797 images of `sklearn.datasets.load_digits`, which are the test half of
-UCI's *Optical Recognition of Handwritten Digits*. They are split by image, not by
-writer: the data set does not say who wrote what.
-
-PolyMNIST inverts photographs, where a mid-grey region hides the digit. Here the
-backgrounds are procedural and each stays clearly dark or clearly bright, so that every
-image is legible.
+Digits: the 1797 images of `sklearn.datasets.load_digits`, a copy of the test set of
+UCI's *Optical Recognition of Handwritten Digits*; split by image, not by writer.
 """
 
 from __future__ import annotations
 
-import operator
+import numbers
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.interpolate import make_interp_spline
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
@@ -62,11 +57,10 @@ class PolyDigits(NamedTuple):
 def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigits:
     """Builds one split of PolyDigits.
 
-    Within one pairing, each class and modality has a random permutation of that
-    class's images, and the i-th of each make tuple i: every image of the split appears
-    once a modality. Pairings follow one another, each shuffled within itself, so a
-    prefix of the arrays is roughly balanced over classes, and fewer pairings give
-    exactly the first tuples of more.
+    In a pairing, each class and modality has one random permutation of that class's
+    images, and the i-th of each make tuple i: every image of the split appears once a
+    modality. Pairings follow one another, each shuffled within itself: a prefix of the
+    arrays is roughly class-balanced, and fewer pairings are the first tuples of more.
 
     The seed also decides which image belongs to which split: use one seed for all
     splits of an experiment, or images that were trained on return in the test.
@@ -74,8 +68,7 @@ def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigi
     Args:
       split: "train" (70 % of the 1797 digits), "validation" (10 %, for tuning) or
         "test" (20 %, for the final numbers only); stratified by class.
-      pairings: Number of pairings, at least 1. The split then has `pairings` times as
-        many tuples as digits; "train" has 10,064 tuples at the default of 8.
+      pairings: Number of pairings, at least 1; "train" has 1258 tuples in each.
       seed: Non-negative seed of split, backgrounds, pairing and crops. The same seed
         gives the same arrays (as long as NumPy keeps its generators' streams).
 
@@ -87,38 +80,30 @@ def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigi
       TypeError: If `pairings` or `seed` is not an integer.
     """
     if split not in _SPLITS:
-        raise ValueError(
-            f"`split` must be one of {list(_SPLITS)}. Received: {split!r}."
-        )
+        raise ValueError(f"`split` must be one of {[*_SPLITS]}. Received: {split!r}.")
     pairings = _checked_integer("pairings", pairings, at_least=1)
     seed = _checked_integer("seed", seed, at_least=0)
-
     digits = load_digits()
     members = _split_by_class(digits.target, seed)[split]
-    drawn = [
-        _draw_pairing(members, _rng(seed, _PAIRING_STREAM, _SPLITS.index(split), p))
-        for p in range(pairings)
-    ]
-    sources = np.concatenate([pairing[0] for pairing in drawn])  # [N, 5]
-    corners = np.concatenate([pairing[1] for pairing in drawn])  # [N, 5, 2]
+    key = _PAIRING_STREAM, _SPLITS.index(split)
+    drawn = [_draw_pairing(members, _rng(seed, *key, p)) for p in range(pairings)]
+    sources, corners = map(np.concatenate, zip(*drawn, strict=True))  # [N, 5], + [2]
     masks = _masks(digits.images)  # [1797, 28, 28]
     canvases = backgrounds(seed)  # [5, size, size, 3]
     images = {
         name: _crop_and_invert(canvases[m], corners[:, m], masks[sources[:, m]])
         for m, name in enumerate(MODALITIES)
     }
-    labels = digits.target[sources[:, 0]].astype(np.int64)
-    return PolyDigits(images, labels, sources)
+    return PolyDigits(images, digits.target[sources[:, 0]].astype(np.int64), sources)
 
 
 def backgrounds(seed: int = 0, size: int = _CANVAS_SIZE) -> np.ndarray:
     """Paints the canvases that the modalities' backgrounds are cropped from.
 
     In order: blue clouds (dark), warm stripes (bright), green cells (dark), pastel
-    rings (bright) and a rust plaid (dark). On the unit scale the luminance
-    0.2126 R + 0.7152 G + 0.0722 B of every pixel is at most 0.35 where the canvas is
-    dark and at least 0.65 where it is bright, and no channel lies within (0.4, 0.6):
-    v and 1 - v are always told apart.
+    rings (bright) and a rust plaid (dark). Mid-grey would hide the digit: so, on the
+    unit scale, the luminance 0.2126 R + 0.7152 G + 0.0722 B of every pixel is <= 0.35
+    on the dark, >= 0.65 on the bright ones, and no channel lies within (0.4, 0.6).
 
     Args:
       seed: Non-negative seed of the textures; the colours are fixed.
@@ -133,23 +118,19 @@ def backgrounds(seed: int = 0, size: int = _CANVAS_SIZE) -> np.ndarray:
     """
     seed = _checked_integer("seed", seed, at_least=0)
     size = _checked_integer("size", size, at_least=_IMAGE_SIZE)
-    canvases = [
-        _colour(texture(size, _rng(seed, _BACKGROUND_STREAM, m)), palette)
-        for m, (texture, palette) in enumerate(_PAINTINGS)
-    ]
+    canvases = []
+    for m, (texture, palette) in enumerate(_PAINTINGS):
+        rng = _rng(seed, _BACKGROUND_STREAM, m)
+        canvases.append(_colour(texture(size, rng), palette))
     return np.stack(canvases)
 
 
 def _checked_integer(name: str, value: int, *, at_least: int) -> int:
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        integer = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer. Received: {value!r}.") from None
-    if integer < at_least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"`{name}` must be an integer. Received: {value!r}.")
+    if value < at_least:
         raise ValueError(f"`{name}` must be >= {at_least}. Received: {value!r}.")
-    return integer
+    return int(value)
 
 
 def _rng(seed: int, *key: int) -> np.random.Generator:
@@ -159,13 +140,11 @@ def _rng(seed: int, *key: int) -> np.random.Generator:
 def _split_by_class(target: np.ndarray, seed: int) -> dict[str, list[np.ndarray]]:
     """Deals out each class's images; split name to one array of indices a class."""
     rng = _rng(seed, _SPLIT_STREAM)
-    members: dict[str, list[np.ndarray]] = {split: [] for split in _SPLITS}
+    dealt = []
     for digit in np.unique(target):
         shuffled = rng.permutation(np.flatnonzero(target == digit))
-        cuts = [round(cut * len(shuffled)) for cut in _CUTS]
-        for split, part in zip(_SPLITS, np.split(shuffled, cuts), strict=True):
-            members[split].append(part)
-    return members
+        dealt.append(np.split(shuffled, [round(c * len(shuffled)) for c in _CUTS]))
+    return {split: [parts[i] for parts in dealt] for i, split in enumerate(_SPLITS)}
 
 
 def _draw_pairing(
@@ -182,15 +161,13 @@ def _draw_pairing(
 def _masks(images: np.ndarray) -> np.ndarray:
     """Upsamples [N, 8, 8] ink counts 0..16 to masks, uint8 0 or 255, [N, 28, 28].
 
-    A margin of one source pixel is added (as MNIST's digits have one), the 10x10 image
-    is interpolated by a cubic spline at 28x28 pixel centres and cut a little below half
-    ink, where most digits keep one connected stroke with the holes of their class.
+    A margin of one pixel is added, the 10x10 image is interpolated by a cubic spline
+    and cut a little below half ink, where most digits (89 %) are one connected stroke
+    with the holes of their class.
     """
-    scale = _IMAGE_SIZE / 10
-    centres = (np.arange(_IMAGE_SIZE) + 0.5) / scale - 0.5  # in source pixels
-    # Interpolation is linear in the data: as a matrix, it serves both axes at once.
-    # Its columns are the splines through unit impulses, with zeros around.
-    impulses = np.eye(12)[:, 2:-2]
+    centres = (np.arange(_IMAGE_SIZE) + 0.5) * 10 / _IMAGE_SIZE - 0.5  # source pixels
+    # Interpolation is linear: a matrix whose columns are splines through unit impulses.
+    impulses = np.eye(12)[:, 2:-2]  # two zeros before and after the 8 pixels
     upsample = make_interp_spline(np.arange(12) - 1.0, impulses)(centres)  # [28, 8]
     ink = upsample @ images @ upsample.T  # [N, 28, 28]
     return np.where(ink > _INK_THRESHOLD, 255, 0).astype(np.uint8)
@@ -200,29 +177,22 @@ def _crop_and_invert(
     canvas: np.ndarray, corners: np.ndarray, masks: np.ndarray
 ) -> np.ndarray:
     """Cuts a window at each corner [N, 2], inverts on the masks: [N, 28, 28, 3]."""
-    windows = np.lib.stride_tricks.sliding_window_view(
-        canvas, (_IMAGE_SIZE, _IMAGE_SIZE), axis=(0, 1)
-    )  # [rows, columns, 3, 28, 28], a view
-    windows = np.moveaxis(windows, 2, -1)  # [rows, columns, 28, 28, 3]
-    crops = np.ascontiguousarray(windows[corners[:, 0], corners[:, 1]])
+    # [rows, columns, 3, 28, 28], a view
+    windows = sliding_window_view(canvas, (_IMAGE_SIZE, _IMAGE_SIZE), axis=(0, 1))
+    crops = np.moveaxis(windows, 2, -1)[corners[:, 0], corners[:, 1]]
     # On uint8, exclusive or with 255 is 255 - v, and with 0 it is v.
-    crops ^= masks[..., np.newaxis]
-    return crops
-
-
-# Textures: [size, size] with values in [0, 1], spanning them.
+    return crops ^ masks[..., np.newaxis]
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
+    """Stretches a texture to span [0, 1]."""
     return (values - values.min()) / np.ptp(values)
 
 
-def _nearest(
-    points: np.ndarray, size: int, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to and index of each pixel's nearest points, [size, size, count]."""
+def _nearest(points: np.ndarray, size: int, k: int) -> tuple[np.ndarray, ...]:
+    """Distances to and indices of each pixel's k nearest points, [size, size, k]."""
     pixels = np.moveaxis(np.indices((size, size)), 0, -1)
-    return cKDTree(points).query(pixels, k=range(1, count + 1))
+    return cKDTree(points).query(pixels, k=range(1, k + 1))
 
 
 def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -269,9 +239,8 @@ def _colour(texture: np.ndarray, palette: tuple[tuple[float, ...], ...]) -> np.n
     return np.rint(255.0 * np.stack(channels, axis=-1)).astype(np.uint8)
 
 
-# Texture and palette of each modality; colours are R, G, B on the unit scale. Between
-# two colours on the same side of the luminance rule all mixtures obey it too; no
-# channel may cross the band (0.4, 0.6) on the way.
+# Texture and palette (R, G, B on the unit scale) of each modality. Mixtures of colours
+# that obey the luminance rule obey it; no channel may cross (0.4, 0.6) on the way.
 _PAINTINGS = (
     (_clouds, ((0.00, 0.02, 0.62), (0.04, 0.12, 0.75), (0.20, 0.30, 1.00))),
     (_stripes, ((1.00, 0.66, 0.10), (1.00, 0.80, 0.20), (1.00, 0.95, 0.38))),

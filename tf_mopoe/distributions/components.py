@@ -4,8 +4,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-#: How a component is drawn for each row of a batch; see the functions below.
-COMPONENT_DRAWS = ("stratified", "independent", "contiguous")
 
 
 def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:

@@ -1,0 +1,179 @@
+"""The boundary of a model: what a batch may look like, checked once."""
+
+import contextlib
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tf_mopoe.modality import Modality
+
+
+class Batch(NamedTuple):
+    """A batch that passed the checks.
+
+    Attributes:
+      values: Modality name to `[B, *event_shape]`, 0 in rows where it is missing;
+        modalities missing from the whole batch have no entry.
+      present: bool `[B, M]`, or None where every modality is present in every row.
+    """
+
+    values: dict[str, tf.Tensor]
+    present: tf.Tensor | None
+
+
+def unpack_batch(
+    inputs: Mapping[str, Any], modalities: Sequence[Modality], dtype: str
+) -> Batch:
+    """Checks a batch and separates the modalities from the flags.
+
+    Args:
+      inputs: Modality name to `[B, *event_shape]` floating values; optionally
+        `"present"`: modality name to bool `[B]`, False in rows where the values are
+        missing and may be anything, NaN included.
+      modalities: Those of the model.
+      dtype: Floating dtype to hand on.
+
+    Returns:
+      The values, missing rows replaced by 0, and the flags.
+
+    Raises:
+      TypeError: If `inputs` is not a mapping or a dtype is wrong.
+      ValueError: If no modality of the model is in `inputs`, a name is unknown, a
+        shape is wrong, a flag has no values beside it, or present values are not
+        finite (inside a compiled function: `tf.errors.InvalidArgumentError`).
+    """
+    if not isinstance(inputs, Mapping):
+        raise TypeError(
+            "A batch must be a dictionary of modality name to array. "
+            f"Received: {type(inputs).__name__}."
+        )
+    names = [modality.name for modality in modalities]
+    flags = inputs.get("present") or {}
+    _check_names(inputs, flags, names)
+    values, columns = {}, {}
+    for modality in modalities:
+        if modality.name not in inputs:
+            continue
+        value = _checked_value(inputs[modality.name], modality, dtype)
+        flag = flags.get(modality.name)
+        if flag is not None:
+            flag = _checked_flag(flag, modality.name, value)
+            columns[modality.name] = flag
+            row = tf.reshape(flag, [-1] + [1] * len(modality.event_shape))
+            value = tf.where(row, value, tf.zeros([], value.dtype))
+        _check_finite(value, modality.name)
+        values[modality.name] = value
+    _check_rows(values)
+    if len(values) == len(names) and not columns:
+        return Batch(values, None)
+    rows = tf.shape(next(iter(values.values())))[0]
+    present = tf.stack(
+        [
+            columns.get(name, tf.fill([rows], tf.constant(name in values)))
+            for name in names
+        ],
+        axis=-1,
+    )
+    return Batch(values, present)
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turns a failed check of values inside a compiled step into a ValueError."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"Modality \\?'([\w.-]+)\\?' holds NaN", error.message)
+        if found is None:
+            raise
+        raise ValueError(_not_finite_message(found[1])) from None
+
+
+def _check_names(
+    inputs: Mapping[str, Any], flags: Mapping[str, Any], names: list[str]
+) -> None:
+    if not isinstance(flags, Mapping):
+        raise TypeError(
+            "`present` must be a dictionary of modality name to bool [B]. "
+            f"Received: {type(flags).__name__}."
+        )
+    for name in [*inputs, *flags]:
+        if name not in names and name != "present":
+            close = difflib.get_close_matches(str(name), names, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"Unknown modality {name!r} in the batch; this model has {names}.{hint}"
+            )
+    for name in flags:
+        if name not in inputs:
+            raise ValueError(
+                f"`present` has a flag for modality {name!r}, but the batch has no "
+                "values for it. Leave out both, or give values and a flag."
+            )
+    if not any(name in inputs for name in names):
+        raise ValueError(
+            f"The batch holds none of this model's modalities {names}. "
+            f"Received: {sorted(map(str, inputs))}."
+        )
+
+
+def _checked_value(value: Any, modality: Modality, dtype: str) -> tf.Tensor:
+    try:
+        value = tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"Modality {modality.name!r} must be an array. Received: {value!r}."
+        ) from error
+    if not value.dtype.is_floating:
+        raise TypeError(
+            f"Modality {modality.name!r} must have a floating dtype. Received: "
+            f"{value.dtype.name}. Convert it, e.g. uint8 images with `x / 255`."
+        )
+    expected = tf.TensorShape([None, *modality.event_shape])
+    if not value.shape.is_compatible_with(expected):
+        raise ValueError(
+            f"Modality {modality.name!r} must have shape {('B', *modality.event_shape)}"
+            f", B rows. Received: {tuple(value.shape)}."
+        )
+    return tf.ensure_shape(tf.cast(value, dtype), expected)
+
+
+def _checked_flag(flag: Any, name: str, value: tf.Tensor) -> tf.Tensor:
+    flag = tf.convert_to_tensor(flag)
+    if flag.dtype != tf.bool:
+        raise TypeError(
+            f"`present[{name!r}]` must be bool. Received: {flag.dtype.name}."
+        )
+    if not flag.shape.is_compatible_with(value.shape[:1]):
+        raise ValueError(
+            f"`present[{name!r}]` must have shape {tuple(value.shape[:1])}, one flag a "
+            f"row. Received: {tuple(flag.shape)}."
+        )
+    return flag
+
+
+def _check_rows(values: Mapping[str, tf.Tensor]) -> None:
+    rows = {name: value.shape[0] for name, value in values.items()}
+    if len({count for count in rows.values() if count is not None}) > 1:
+        raise ValueError(
+            f"All modalities of a batch must have as many rows. Received: {rows}."
+        )
+
+
+def _check_finite(value: tf.Tensor, name: str) -> None:
+    finite = tf.reduce_all(tf.math.is_finite(value))
+    if tf.executing_eagerly():
+        if not finite:
+            raise ValueError(_not_finite_message(name))
+    else:
+        tf.debugging.Assert(finite, [_not_finite_message(name)])
+
+
+def _not_finite_message(name: str) -> str:
+    return (
+        f"Modality '{name}' holds NaN or infinite values in rows that are present. "
+        f"Mark missing rows with False in the batch's 'present' flags for '{name}'."
+    )

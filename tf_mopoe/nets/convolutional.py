@@ -1,0 +1,84 @@
+"""Convolutional encoders and decoders, for images of any size.
+
+With the default filters, 28 x 28 x 3 images and 512 features they are the networks of
+the PolyMNIST experiment: Sutter et al., Generalized Multimodal ELBO, ICLR 2021.
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+
+def conv_encoder(
+    event_shape: Sequence[int],
+    *,
+    filters: Sequence[int] = (32, 64, 128),
+    features: int = 512,
+    name: str | None = None,
+) -> keras.Sequential:
+    """Convolutions (kernel 3, stride 2, padding 1, ReLU), then a dense layer (ReLU).
+
+    Args:
+      event_shape: (height, width, channels) of one image.
+      filters: Channels after each convolution; each halves height and width.
+      features: Units of the dense layer, F.
+      name: Of the network.
+
+    Returns:
+      A built network from `[B, height, width, channels]` to `[B, F]`.
+    """
+    layers = [keras.Input(tuple(event_shape))]
+    for channels in filters:
+        # "same" would pad an even size on one side only: half a pixel off the paper's.
+        layers += [
+            keras.layers.ZeroPadding2D(1),
+            keras.layers.Conv2D(channels, 3, strides=2, activation="relu"),
+        ]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(features, "relu")]
+    return keras.Sequential(layers, name=name)
+
+
+def conv_decoder(
+    event_shape: Sequence[int],
+    latent_dim: int,
+    *,
+    filters: Sequence[int] = (128, 64, 32),
+    name: str | None = None,
+) -> keras.Sequential:
+    """Mirrors `conv_encoder`: a dense layer (ReLU), then transposed convolutions.
+
+    The last layer has no activation.
+
+    Args:
+      event_shape: (height, width, channels) of one image.
+      latent_dim: Size of the latent, D.
+      filters: Channels before each transposed convolution; each doubles height and
+        width, 4 -> 7 -> 14 -> 28 for PolyMNIST.
+      name: Of the network.
+
+    Returns:
+      A built network from `[B, D]` to `[B, height, width, channels]`.
+    """
+    height, width, channels = event_shape
+    sizes = [(height, width)]  # from the image down, each half the one before, rounded up
+    for _ in filters:
+        sizes.append(tuple((size + 1) // 2 for size in sizes[-1]))
+    small = sizes[-1]
+    layers = [
+        keras.Input((latent_dim,)),
+        keras.layers.Dense(small[0] * small[1] * filters[0], "relu"),
+        keras.layers.Reshape((*small, filters[0])),
+    ]
+    outputs = [*filters[1:], channels]
+    for index, (units, target) in enumerate(zip(outputs, reversed(sizes[:-1]))):
+        # A full transposed convolution gives 2 n + 1; cropping 1 before and the rest
+        # after is "padding 1, output padding 0 or 1" of the published networks.
+        crop = [(1, 2 * n - size) for n, size in zip(sizes[-1 - index], target)]
+        activation = "relu" if index + 1 < len(outputs) else None
+        layers += [
+            keras.layers.Conv2DTranspose(units, 3, strides=2),
+            keras.layers.Cropping2D(crop),
+        ]
+        if activation:
+            layers.append(keras.layers.Activation(activation))
+    return keras.Sequential(layers, name=name)
