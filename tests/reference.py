@@ -36,7 +36,9 @@ def network_weights(modality: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
             kernel = weights[index]
             # [out, in, h, w] -> [h, w, in, out]; transposed convolutions are
             # [in, out, h, w] -> [h, w, out, in]; dense [out, in] -> [in, out].
-            weights[index] = kernel.T if kernel.ndim == 2 else kernel.transpose(2, 3, 1, 0)
+            weights[index] = (
+                kernel.T if kernel.ndim == 2 else kernel.transpose(2, 3, 1, 0)
+            )
     # Flattening is channel first there, channel last here.
     dense = encoder[6].reshape(128, 4, 4, 16)
     encoder[6] = dense.transpose(1, 2, 0, 3).reshape(2048, 16)

@@ -3,13 +3,13 @@
 from tf_mopoe import distributions, layers, nets, objectives, subsets
 from tf_mopoe.modality import Modality
 from tf_mopoe.models import MoPoEVAE, MultimodalVAE
-
-__version__ = "0.1.0"
+from tf_mopoe.version import __version__
 
 __all__ = [
     "Modality",
     "MoPoEVAE",
     "MultimodalVAE",
+    "__version__",
     "distributions",
     "layers",
     "nets",

@@ -73,7 +73,9 @@ def test_experts_and_reconstructions_agree(method, batch):
             atol=1e-5,
         )
     components = posterior.components_distribution.mean()  # [B, S, D]
-    split = np.minimum(np.arange(14) // (14 // components.shape[1]), components.shape[1] - 1)
+    split = np.minimum(
+        np.arange(14) // (14 // components.shape[1]), components.shape[1] - 1
+    )
     images = model.decode(tf.gather(components, split, batch_dims=1))
     for name in NAMES:
         prefix = f"network/{method}/{name}/reconstruction_loc"

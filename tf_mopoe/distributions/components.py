@@ -5,7 +5,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 
-
 def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
     """Turns `seed` into int32 `[2]`: an int by value, None by fresh entropy."""
     if seed is None or tf.is_tensor(seed) or np.ndim(seed):

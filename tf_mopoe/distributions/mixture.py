@@ -1,6 +1,5 @@
 """The joint posterior: a mixture over subsets of products of Gaussian experts."""
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -30,7 +29,7 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
     Source: Sutter, Daunhawer, Vogt, Generalized Multimodal ELBO, ICLR 2021.
 
     Example:
-      >>> q = MixtureOfProductsOfExperts(loc=tf.zeros([4, 3, 2]), scale=tf.ones([4, 3, 2]))
+      >>> q = MixtureOfProductsOfExperts(tf.zeros([4, 3, 2]), tf.ones([4, 3, 2]))
       >>> q.batch_shape, q.event_shape, q.mixture_weights.shape
       (TensorShape([4]), TensorShape([2]), TensorShape([4, 7]))
     """

@@ -49,7 +49,9 @@ class GaussianExpert(keras.layers.Layer):
         """
         super().__init__(dtype=dtype, **kwargs)
         if latent_dim < 1:
-            raise ValueError(f"`latent_dim` must be at least 1. Received: {latent_dim}.")
+            raise ValueError(
+                f"`latent_dim` must be at least 1. Received: {latent_dim}."
+            )
         self.latent_dim = latent_dim
         self.flatten = keras.layers.Flatten(dtype=dtype)
         self.loc = keras.layers.Dense(latent_dim, dtype=dtype, name="loc")

@@ -25,7 +25,11 @@ class Batch(NamedTuple):
 
 
 def unpack_batch(
-    inputs: Mapping[str, Any], modalities: Sequence[Modality], dtype: str
+    inputs: Mapping[str, Any],
+    modalities: Sequence[Modality],
+    dtype: str,
+    *,
+    check_finite: bool = True,
 ) -> Batch:
     """Checks a batch and separates the modalities from the flags.
 
@@ -35,6 +39,7 @@ def unpack_batch(
         missing and may be anything, NaN included.
       modalities: Those of the model.
       dtype: Floating dtype to hand on.
+      check_finite: Whether NaN and infinity in values that are present are an error.
 
     Returns:
       The values, missing rows replaced by 0, and the flags.
@@ -64,7 +69,8 @@ def unpack_batch(
             columns[modality.name] = flag
             row = tf.reshape(flag, [-1] + [1] * len(modality.event_shape))
             value = tf.where(row, value, tf.zeros([], value.dtype))
-        _check_finite(value, modality.name)
+        if check_finite:
+            _check_finite(value, modality.name)
         values[modality.name] = value
     _check_rows(values)
     if len(values) == len(names) and not columns:

@@ -25,7 +25,9 @@ class InferenceMixin:
           Modality name to the likelihood's mean, `[B, *event_shape]`.
         """
         batch = unpack_batch(inputs, self.modalities, self.latent_dtype)
-        return self.decode(self._posterior(batch, training).mean(), training=training)
+        return self.decode(
+            self.posterior_of(batch, training=training).mean(), training=training
+        )
 
     def posterior(self, inputs: Mapping[str, Any]) -> MixtureOfProductsOfExperts:
         """q(z | X): the mixture over the subsets of what is present in each row.
@@ -39,11 +41,14 @@ class InferenceMixin:
         Raises:
           TypeError, ValueError: If the batch is not as the class describes.
         """
-        return self._posterior(
-            unpack_batch(inputs, self.modalities, self.latent_dtype), training=False
+        return self.posterior_of(
+            unpack_batch(inputs, self.modalities, self.latent_dtype)
         )
 
-    def _posterior(self, batch: Batch, training: bool) -> MixtureOfProductsOfExperts:
+    def posterior_of(
+        self, batch: Batch, *, training: bool = False
+    ) -> MixtureOfProductsOfExperts:
+        """As `posterior`, of a batch that `unpack_batch` has checked."""
         loc, log_scale = self._experts(batch, training=training)
         return MixtureOfProductsOfExperts(
             loc,
@@ -115,7 +120,8 @@ class InferenceMixin:
         """
         if name not in self.modality_names:
             raise ValueError(
-                f"`name` must be one of {list(self.modality_names)}. Received: {name!r}."
+                f"`name` must be one of {list(self.modality_names)}. "
+                f"Received: {name!r}."
             )
         z = tf.convert_to_tensor(z, self.latent_dtype)
         index = self.modality_names.index(name)
@@ -128,9 +134,13 @@ class InferenceMixin:
         )
 
     def impute(
-        self, inputs: Mapping[str, Any], num_samples: int = 1, *, seed: int | None = None
+        self,
+        inputs: Mapping[str, Any],
+        num_samples: int = 1,
+        *,
+        seed: int | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Every modality given the observed ones: z ~ q(z | X), then the mean of p(x|z).
+        """Every modality given the observed ones: z ~ q(z|X), then the mean of p(x|z).
 
         Args:
           inputs: A batch, any modalities missing.
@@ -169,4 +179,6 @@ class InferenceMixin:
 
 def _check_count(name: str, count: int) -> None:
     if not isinstance(count, int) or count < 1:
-        raise ValueError(f"`{name}` must be a whole number from 1. Received: {count!r}.")
+        raise ValueError(
+            f"`{name}` must be a whole number from 1. Received: {count!r}."
+        )

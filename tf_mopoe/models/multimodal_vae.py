@@ -209,8 +209,8 @@ class MultimodalVAE(InferenceMixin, keras.Model):
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
             if kwargs.pop(name, None) is not None:
                 raise ValueError(
-                    f"`{name}` is not for this model: its loss is the negative ELBO and "
-                    "its metrics are the terms of it. Set weights in `Modality` and "
+                    f"`{name}` is not for this model: its loss is the negative ELBO, "
+                    "its metrics are the terms of that. Set weights in `Modality` and "
                     "`beta`; compute other metrics in a callback."
                 )
         super().compile(

@@ -60,7 +60,9 @@ def conv_decoder(
       A built network from `[B, D]` to `[B, height, width, channels]`.
     """
     height, width, channels = event_shape
-    sizes = [(height, width)]  # from the image down, each half the one before, rounded up
+    sizes = [
+        (height, width)
+    ]  # from the image down, each half the one before, rounded up
     for _ in filters:
         sizes.append(tuple((size + 1) // 2 for size in sizes[-1]))
     small = sizes[-1]

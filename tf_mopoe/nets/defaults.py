@@ -18,7 +18,7 @@ def _is_image(event_shape: Sequence[int]) -> bool:
 def default_encoder(
     event_shape: Sequence[int], *, name: str | None = None
 ) -> keras.Sequential:
-    """Convolutional for images (height, width, channels), else dense; both with ReLU."""
+    """Convolutional for (height, width, channels), else dense; both with ReLU."""
     network = conv_encoder if _is_image(event_shape) else dense_encoder
     return network(event_shape, name=name)
 

@@ -1,0 +1,1 @@
+"""The serving application: SavedModels for TensorFlow Serving."""

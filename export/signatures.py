@@ -1,0 +1,64 @@
+"""The serving contract: names and shapes of every signature's inputs and outputs.
+
+All tensors are named, flat and have the batch first. Every modality is a required
+input `<modality>` beside a required flag `has_<modality>` (bool `[B]`); where the flag
+is False the values may be anything, zeros by convention.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tf_mopoe.models import MultimodalVAE
+from tf_mopoe.models.batches import Batch, unpack_batch
+
+RECONSTRUCT = "serving_default"
+ENCODE = "encode"
+FLAG_PREFIX = "has_"
+
+
+class Signature(NamedTuple):
+    """One endpoint: a function of the flat inputs, and their specifications."""
+
+    function: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+    inputs: dict[str, tf.TensorSpec]
+
+
+def make_signatures(model: MultimodalVAE) -> dict[str, Signature]:
+    """The signatures of a model, by name.
+
+    `serving_default` gives every modality's mean from the posterior mean of what is
+    present, `encode` the posterior's `loc` and `scale`, `[B, D]`.
+    """
+    inputs: dict[str, tf.TensorSpec] = {}
+    for modality in model.modalities:
+        name, shape = modality.name, (None, *modality.event_shape)
+        inputs[name] = tf.TensorSpec(shape, tf.float32, name=name)
+        flag = FLAG_PREFIX + name
+        inputs[flag] = tf.TensorSpec([None], tf.bool, name=flag)
+
+    def posterior(flat: dict[str, tf.Tensor]):
+        return model.posterior_of(_batch(model, flat))
+
+    def reconstruct(flat):
+        return model.decode(posterior(flat).mean())
+
+    def encode(flat):
+        q = posterior(flat)
+        return {"loc": q.mean(), "scale": q.stddev()}
+
+    return {
+        RECONSTRUCT: Signature(reconstruct, inputs),
+        ENCODE: Signature(encode, inputs),
+    }
+
+
+def _batch(model: MultimodalVAE, flat: dict[str, tf.Tensor]) -> Batch:
+    names = model.modality_names
+    nested = {name: flat[name] for name in names}
+    nested["present"] = {name: flat[FLAG_PREFIX + name] for name in names}
+    # A server's batch mixes requests: one row's NaN must not fail the others' rows.
+    return unpack_batch(
+        nested, model.modalities, model.latent_dtype, check_finite=False
+    )

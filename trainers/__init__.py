@@ -1,0 +1,1 @@
+"""The training application: recipes, training with resumption, evaluation."""

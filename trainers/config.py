@@ -1,0 +1,71 @@
+"""The configuration of a training run: validated, immutable, written to disk."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+import pydantic
+
+from trainers.errors import UsageError, one_of
+
+
+class TrainConfig(pydantic.BaseModel):
+    """What every recipe has; recipes add fields and give defaults.
+
+    Attributes:
+      epochs: Number of epochs in all, those before a resumption included.
+      batch_size: Rows of a step.
+      learning_rate: Adam's, at the start.
+      schedule: `"cosine"`: the learning rate falls to 0 over all steps; `"constant"`.
+      latent_dim: D.
+      beta: Weight of the divergence.
+      seed: Of weights, data and noise.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = pydantic.Field(ge=1)
+    batch_size: int = pydantic.Field(ge=1)
+    learning_rate: float = pydantic.Field(gt=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    latent_dim: int = pydantic.Field(ge=1)
+    beta: float = pydantic.Field(ge=0, allow_inf_nan=False)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
+
+
+ConfigT = TypeVar("ConfigT", bound=TrainConfig)
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Splits `key=value` texts.
+
+    Raises:
+      UsageError: If one has no `=` or a key comes twice.
+    """
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set expects key=value. Received: {assignment!r}.")
+        if key in values:
+            raise UsageError(f"--set gives {key!r} twice.")
+        values[key] = value
+    return values
+
+
+def make_config(config_class: type[ConfigT], values: dict[str, Any]) -> ConfigT:
+    """Validates `values`, texts or already of the right type.
+
+    Raises:
+      UsageError: In one line that names the field, what was expected and what came.
+    """
+    try:
+        return config_class(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = one_of(config_class.model_fields, field)
+            raise UsageError(f"unknown setting {field!r}. {known}") from None
+        raise UsageError(
+            f"{field}: {first['msg']}. Received: {first['input']!r}."
+        ) from None

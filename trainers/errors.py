@@ -1,0 +1,42 @@
+"""What goes wrong because of what the user asked, and how a command says so."""
+
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UsageError(Exception):
+    """Wrong usage or configuration: one line that names the field; exit code 2."""
+
+
+class RunError(Exception):
+    """A failure while running, with a message for the user; exit code 1."""
+
+
+def run_command(program: str, command: Callable[[], None]) -> int:
+    """Runs a command and turns its errors into one line and an exit code.
+
+    Returns:
+      0 done, 2 wrong usage or configuration, 1 a failure while running.
+    """
+    try:
+        command()
+    except UsageError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    except (RunError, OSError) as error:
+        print(f"{program}: failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped; the same command goes on.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def one_of(valid: Iterable[str], name: str) -> str:
+    """`"Did you mean 'x'? "`, if one is near, and the valid names."""
+    import difflib
+
+    valid = sorted(valid)
+    close = difflib.get_close_matches(name, valid, n=1)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Valid: {', '.join(valid)}."

@@ -1,0 +1,39 @@
+"""What a recipe is: a configuration, a model and data."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from trainers.config import TrainConfig
+
+if TYPE_CHECKING:
+    from tf_mopoe.models import MultimodalVAE
+
+Split = Literal["train", "validation", "test"]
+
+
+class LabelledData(NamedTuple):
+    """One split: modality name to `[N, *event_shape]`, and a class for each row."""
+
+    modalities: Mapping[str, np.ndarray]
+    labels: np.ndarray
+
+
+class Recipe(NamedTuple):
+    """What a recipe's module has under the name `RECIPE`.
+
+    Modules of recipes import TensorFlow inside their functions only, so that a wrong
+    setting is answered at once.
+
+    Attributes:
+      config_class: The configuration with its defaults.
+      build_model: From a configuration to an uncompiled model.
+      load_data: From a configuration and a split's name to its data.
+      num_classes: C, of the labels.
+    """
+
+    config_class: type[TrainConfig]
+    build_model: Callable[..., "MultimodalVAE"]
+    load_data: Callable[..., LabelledData]
+    num_classes: int

@@ -1,0 +1,82 @@
+"""PolyDigits: five views of real handwritten digits, no download.
+
+Run: mopoe-train polydigits --out runs/polydigits
+"""
+
+from typing import TYPE_CHECKING
+
+import pydantic
+
+from trainers.config import TrainConfig
+from trainers.recipe import LabelledData, Recipe, Split
+
+if TYPE_CHECKING:
+    from tf_mopoe import MoPoEVAE
+
+IMAGE_SHAPE = (28, 28, 3)
+
+
+class PolyDigitsConfig(TrainConfig):
+    """Settings of the recipe.
+
+    Attributes:
+      pairings: Tuples made of each digit image in an epoch.
+      width: Factor of the PolyMNIST networks' channels.
+      likelihood_scale: Scale of the Laplace likelihood of pixels in [0, 1].
+    """
+
+    epochs: int = pydantic.Field(default=20, ge=1)
+    batch_size: int = pydantic.Field(default=128, ge=1)
+    learning_rate: float = pydantic.Field(default=1e-3, gt=0, allow_inf_nan=False)
+    latent_dim: int = pydantic.Field(default=32, ge=1)
+    beta: float = pydantic.Field(default=1.0, ge=0, allow_inf_nan=False)
+    pairings: int = pydantic.Field(default=8, ge=1)
+    width: float = pydantic.Field(default=0.5, gt=0, le=4)
+    likelihood_scale: float = pydantic.Field(default=0.75, gt=0, allow_inf_nan=False)
+
+
+def build_model(config: PolyDigitsConfig) -> "MoPoEVAE":
+    """A MoPoE-VAE with the PolyMNIST networks, `width` times as wide."""
+    from tf_mopoe import Modality, MoPoEVAE, nets
+
+    filters = [max(1, round(config.width * channels)) for channels in (32, 64, 128)]
+    modalities = [
+        Modality(
+            f"m{index}",
+            IMAGE_SHAPE,
+            encoder=nets.conv_encoder(
+                IMAGE_SHAPE,
+                filters=filters,
+                features=config.latent_dim,
+                name=f"m{index}_encoder",
+            ),
+            decoder=nets.conv_decoder(
+                IMAGE_SHAPE,
+                config.latent_dim,
+                filters=filters[::-1],
+                name=f"m{index}_decoder",
+            ),
+            likelihood="laplace",
+            likelihood_scale=config.likelihood_scale,
+        )
+        for index in range(5)
+    ]
+    return MoPoEVAE(
+        modalities,
+        config.latent_dim,
+        beta=config.beta,
+        seed=config.seed,
+        name="polydigits",
+    )
+
+
+def load_data(config: PolyDigitsConfig, split: Split) -> LabelledData:
+    """The split's tuples; no digit image is in two splits."""
+    from tf_mopoe.data import load_polydigits
+
+    pairings = config.pairings if split == "train" else 4
+    data = load_polydigits(split, pairings=pairings, seed=config.seed)
+    return LabelledData(data.images, data.labels)
+
+
+RECIPE = Recipe(PolyDigitsConfig, build_model, load_data, num_classes=10)

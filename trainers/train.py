@@ -1,0 +1,117 @@
+"""`mopoe-train`: trains a recipe into a run folder, and goes on where it stopped."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from trainers.command_line import ArgumentParser
+from trainers.config import TrainConfig, make_config, parse_assignments
+from trainers.errors import run_command
+from trainers.recipe import Recipe
+from trainers.recipes import RECIPES, get_recipe
+from trainers.run_folder import RunFolder
+
+
+def make_parser() -> ArgumentParser:
+    """The command line."""
+    parser = ArgumentParser(
+        prog="mopoe-train",
+        description="Train a recipe into a run folder. The same command resumes.",
+        epilog=f"Recipes: {', '.join(RECIPES)}. Exit codes: 0 done, 1 failed, 2 usage.",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--epochs", metavar="N", help="number of epochs in all")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        metavar="key=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override settings of the recipe",
+    )
+    return parser
+
+
+def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> None:
+    """Trains, or goes on training, the run in folder `out`.
+
+    Writes config.json, checkpoints/, model.keras, history.json and logs/ there.
+    """
+    run = RunFolder(out)
+    run.prepare(recipe_name, config)
+
+    import keras
+
+    from tf_mopoe.data import ordered_batches, shuffled_batches
+    from trainers.callbacks import Checkpoint
+
+    keras.utils.set_random_seed(config.seed)
+    restored = run.restore()
+    model, history = restored or (recipe.build_model(config), {})
+    done = len(history.get("loss", ()))
+    if done >= config.epochs:
+        print(f"{out} has been trained for {done} of {config.epochs} epochs: all done.")
+        return
+    if done:
+        print(f"Resuming {out} after epoch {done} of {config.epochs}.")
+    training = recipe.load_data(config, "train").modalities
+    rows = len(next(iter(training.values())))
+    steps = max(1, rows // config.batch_size)
+    batch_size = min(config.batch_size, rows)
+    compile_model(model, config, steps)
+    model.fit(
+        shuffled_batches(training, batch_size, seed=config.seed, first_epoch=done),
+        shuffle=False,  # the batches are
+        initial_epoch=done,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        validation_data=ordered_batches(
+            recipe.load_data(config, "validation").modalities, config.batch_size
+        ),
+        callbacks=[
+            keras.callbacks.TensorBoard(run.logs, write_graph=False),
+            Checkpoint(run, history),
+        ],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    print(f"Trained {config.epochs} epochs: {run.model_file}")
+
+
+def compile_model(model, config: TrainConfig, steps_per_epoch: int) -> None:
+    """Compiles with the configured schedule; a restored optimizer keeps its state."""
+    import keras
+
+    learning_rate = config.learning_rate
+    if config.schedule == "cosine":
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate, config.epochs * steps_per_epoch
+        )
+    restored = getattr(model, "optimizer", None)
+    model.compile(keras.optimizers.Adam(learning_rate))
+    if restored is not None:
+        model.optimizer.build(model.trainable_variables)
+        for variable, value in zip(model.optimizer.variables, restored.variables):
+            variable.assign(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    options: argparse.Namespace = make_parser().parse_args(arguments)
+
+    def command():
+        settings = parse_assignments(options.settings)
+        if options.epochs is not None:
+            settings["epochs"] = options.epochs
+        recipe = get_recipe(options.recipe)
+        config = make_config(recipe.config_class, settings)
+        train(options.recipe, recipe, config, options.out)
+
+    return run_command("mopoe-train", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
