@@ -102,7 +102,7 @@ def write_examples(model: MultimodalVAE, folder: pathlib.Path, seed: int = 0) ->
                     examples[f"{case}/outputs/{key}"] = np.asarray(value)
     path = folder / EXAMPLES
     path.parent.mkdir(exist_ok=True)
-    np.savez_compressed(path, **examples)
+    np.savez_compressed(path, **examples)  # type: ignore[arg-type]
 
 
 def _request(model, pattern, rows, generator) -> dict[str, np.ndarray]:

@@ -11,10 +11,12 @@ from tf_mopoe.models import MultimodalVAE
 from trainers.run_folder import replacing
 
 Images = Mapping[str, np.ndarray]
+#: Images in a row: a list, or stacked `[columns, height, width, channels]`.
+Row = Sequence[np.ndarray] | np.ndarray
 
 
 def image_grid(
-    rows: Sequence[Sequence[np.ndarray]],
+    rows: Sequence[Row],
     row_labels: Sequence[str],
     title: str,
     path: str | os.PathLike[str],
@@ -67,7 +69,9 @@ def write_figures(
     paths = [folder / f"{name}.png" for name in FIGURES]
     few = {name: images[name][:8] for name in names}
     reconstructed = model(few)
-    rows = [row for name in names for row in (few[name], np.array(reconstructed[name]))]
+    rows: list[Row] = []
+    for name in names:
+        rows += [few[name], np.array(reconstructed[name])]
     labels = [label for name in names for label in (f"{name} input", "reconstruction")]
     image_grid(rows, labels, "Input and reconstruction from all modalities", paths[0])
 

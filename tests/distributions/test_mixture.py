@@ -99,7 +99,9 @@ def test_samples_have_the_density(family):
     density = np.exp(q.log_prob(grid[:, np.newaxis, np.newaxis])[:, 0])
     distribution = integrate.cumulative_trapezoid(density, grid, initial=0)
     p = stats.kstest(draws, lambda z: np.interp(z, grid, distribution)).pvalue
-    assert p > 1e-3  # a right sampler fails at one seed in a thousand; this one is fixed
+    assert (
+        p > 1e-3
+    )  # a right sampler fails at one seed in a thousand; this one is fixed
 
 
 @prior_experts
@@ -127,7 +129,9 @@ def test_gradient_of_an_expectation_matches_its_closed_form():
     tiled = [tf.tile(tf.constant(x)[tf.newaxis], [rows, 1, 1]) for x in (loc, scale)]
     with tf.GradientTape() as tape:
         tape.watch(tiled)
-        total = tf.reduce_sum(MixtureOfProductsOfExperts(*tiled).sample(seed=(0, 7)) ** 2)
+        total = tf.reduce_sum(
+            MixtureOfProductsOfExperts(*tiled).sample(seed=(0, 7)) ** 2
+        )
     by_loc, by_scale = tape.gradient(total, tiled)  # one estimate a row
     component_loc, component_scale = components(loc, scale, "nonempty")
     expected_by_loc, expected_by_scale = np.zeros([2, 3, 1])
@@ -174,7 +178,8 @@ def test_leading_dimensions_are_rows_on_their_own(leading, with_present):
     q = MixtureOfProductsOfExperts(
         loc, scale, tf.constant(present) if with_present else None
     )
-    assert q.batch_shape == leading and q.event_shape == (2,)
+    assert q.batch_shape == leading
+    assert q.event_shape == (2,)
     assert q.mixture_weights.shape == (*leading, 7)
     assert q.sample(seed=(0, 0)).shape == (*leading, 2)
     assert q.sample([5, 6], seed=(0, 0)).shape == (5, 6, *leading, 2)
@@ -197,7 +202,8 @@ def test_leading_dimensions_are_rows_on_their_own(leading, with_present):
 def test_stratified_sample_has_the_shape_of_the_batch(leading):
     q = MixtureOfProductsOfExperts(*random_experts(*leading, 2, 4))
     z, component = q.stratified_sample(seed=(0, 0))
-    assert z.shape == (*leading, 4) and component.shape == leading
+    assert z.shape == (*leading, 4)
+    assert component.shape == leading
 
 
 def test_rows_can_be_sliced_like_any_distribution():
@@ -262,12 +268,18 @@ def test_works_under_xla_in_float32():
     (sample, (z, component)), numbers = inside(loc, scale)
     for actual, expected in zip(numbers, numbers_of(build(loc, scale)), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
-    assert np.all(np.isfinite(sample)) and np.all(np.isfinite(z))
+    assert np.all(np.isfinite(sample))
+    assert np.all(np.isfinite(z))
     assert component[1] == 0  # the only subset of the only modality present
 
 
 def numbers_of(q):
-    return q.log_prob(tf.ones_like(q.loc[:, 0])), q.mean(), q.stddev(), q.kl_upper_bound()
+    return (
+        q.log_prob(tf.ones_like(q.loc[:, 0])),
+        q.mean(),
+        q.stddev(),
+        q.kl_upper_bound(),
+    )
 
 
 def test_float32_agrees_with_float64():

@@ -24,7 +24,7 @@ METHODS = {
 EPSILON = 1e-8
 methods = pytest.mark.parametrize("method", METHODS)
 counts = pytest.mark.parametrize("count", [2, 3, 4, 5])
-# Rounding of what has the same epsilons; what the prior expert's leaves; what all leave.
+# Relative: what the prior expert's 1e-8 leaves; what everybody's leaves.
 TOLERANCES = {"with epsilon": 2e-8, "without epsilon": 2e-6}
 epsilons = pytest.mark.parametrize("epsilon", TOLERANCES)
 

@@ -126,7 +126,8 @@ def test_missing_expert_equals_leaving_it_out(prior_expert, garbage):
     np.testing.assert_allclose(result, expected, rtol=1e-14)
     for gradient in tape.gradient(total, [loc, scale]):
         np.testing.assert_array_equal(gradient[1], np.zeros(4))
-        assert np.all(np.isfinite(gradient)) and np.all(gradient.numpy()[kept] != 0)
+        assert np.all(np.isfinite(gradient))
+        assert np.all(gradient.numpy()[kept] != 0)
 
 
 def test_presence_may_be_a_plain_list():

@@ -1,4 +1,4 @@
-"""Whole-network agreement with the published code, in float32 to 1e-4 relative."""
+"""Whole-network agreement with the published code: 1e-4 in float32, 1e-6 in float64."""
 
 import keras
 import numpy as np
@@ -87,21 +87,64 @@ def test_experts_and_reconstructions_agree(method, batch):
         )
 
 
+def torch_adam(model, batch, steps, learning_rate=5e-4):
+    """Logs of each step, with Adam as PyTorch defines its epsilon, in float64."""
+    variables = model.trainable_variables
+    first, second = ([np.zeros(v.shape) for v in variables] for _ in range(2))
+    logs = []
+    for step in range(1, steps + 1):
+        model.reset_metrics()
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x=batch)
+        logs.append({k: float(v) for k, v in model.get_metrics_result().items()})
+        for index, gradient in enumerate(tape.gradient(loss, variables)):
+            gradient = gradient.numpy()
+            first[index] += 0.1 * (gradient - first[index])
+            second[index] += 0.001 * (gradient**2 - second[index])
+            mean = first[index] / (1 - 0.9**step)
+            deviation = np.sqrt(second[index] / (1 - 0.999**step)) + 1e-8
+            variables[index].assign_sub(learning_rate * mean / deviation)
+    return logs
+
+
+@pytest.fixture
+def float64():
+    policy = keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.mark.usefixtures("without_noise", "float64")
+@pytest.mark.parametrize("method", METHODS)
+def test_every_term_over_four_adam_steps_agrees_in_float64(method, batch):
+    numbers, model = reference.load(), published_model(method)
+    model.compile("adam")
+    logs = torch_adam(model, batch, steps=4)
+    prefix = f"network/{method}"
+    nll = [[-log[f"{name}_log_likelihood"] for name in NAMES] for log in logs]
+    for ours, key in (
+        ([log["loss"] for log in logs], "loss_over_adam_steps"),
+        ([log["kl_bound"] for log in logs], "joint_divergence_over_adam_steps"),
+        (nll, "reconstruction_nll_over_adam_steps"),
+    ):
+        np.testing.assert_allclose(ours, numbers[f"{prefix}/{key}"], rtol=1e-6)
+
+
 @pytest.mark.usefixtures("without_noise")
 @pytest.mark.parametrize("method", METHODS)
-def test_losses_over_four_adam_steps_agree(method, batch):
+def test_losses_over_four_keras_adam_steps_agree_in_float32(method, batch):
     numbers, model = reference.load(), published_model(method)
+    # Keras adds epsilon before the bias correction, PyTorch after it: over these four
+    # steps PyTorch's 1e-8 is between 3e-10 and 6e-10 there.
     model.compile(keras.optimizers.Adam(5e-4, epsilon=5e-10))
     logs = [model.train_on_batch(batch, return_dict=True) for _ in range(4)]
     prefix = f"network/{method}"
     np.testing.assert_allclose(
         [log["loss"] for log in logs],
         numbers[f"{prefix}/loss_over_adam_steps"],
-        rtol=1e-4,
-    )
-    np.testing.assert_allclose(
-        [log["kl_bound"] for log in logs],
-        numbers[f"{prefix}/joint_divergence_over_adam_steps"],
         rtol=1e-4,
     )
     np.testing.assert_allclose(

@@ -43,7 +43,7 @@ def prior_mask(mask: np.ndarray, prior_expert: str) -> np.ndarray:
     if prior_expert == "every_subset":
         return np.ones(mask.shape[0], dtype=bool)
     if prior_expert == "full_set":
-        return mask.all(axis=1)
+        return np.all(mask, axis=1)
     return np.zeros(mask.shape[0], dtype=bool)
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 #: From decoder output `[..., *event]` and a scale to a distribution over one element.
 ElementLikelihood = Callable[[tf.Tensor, float], tfd.Distribution]

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_mopoe.distributions.components import (
     independent_components,
@@ -15,8 +16,6 @@ from tf_mopoe.distributions.gaussians import (
     subset_products,
 )
 from tf_mopoe.subsets import SubsetSpec, available_subsets, membership_mask
-
-tfd = tfp.distributions
 
 
 class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):

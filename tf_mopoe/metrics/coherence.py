@@ -63,25 +63,16 @@ def conditional_coherence(
     mask = membership_mask(len(names))[:-1]  # [S, M], without the full set
     correct = np.zeros(mask.shape, dtype=np.int64)
 
-    @tf.function
-    def hits(batch, target, step):
-        """bool [B, S]: does modality `target`, generated from S, show the label?"""
-        values = {name: batch[name] for name in names}
-        z = _subset_samples(model, values, mask, posterior, [seed, step])  # [B, S, D]
-        given = np.flatnonzero(~mask[:, target])
-        decoded = model.decode_modality(names[target], tf.gather(z, given, axis=1))
-        flat = tf.reshape(decoded, [-1, *decoded.shape[2:]])
-        logits = classifiers[names[target]](flat, training=False)
-        predicted = tf.argmax(logits, axis=-1, output_type=tf.int64)
-        predicted = tf.reshape(predicted, [-1, len(given)])
-        return predicted == batch["label"][:, tf.newaxis]
-
+    hits = [
+        _hit_counter(model, classifiers[name], mask, index, posterior)
+        for index, name in enumerate(names)
+    ]
     arrays = {**images, "label": np.asarray(labels, np.int64)}
     batches = ordered_batches(arrays, batch_size)
     for step, batch in enumerate(progress(batches)):
         for target in range(len(names)):
-            found = hits(batch, target, tf.constant(step)).numpy()  # [B, S not with t]
-            correct[~mask[:, target], target] += found.sum(axis=0)
+            found = hits[target](batch, tf.constant([seed, step]))
+            correct[~mask[:, target], target] += found.numpy()
     return {
         subset: {
             names[target]: float(correct[row, target] / len(labels))
@@ -91,11 +82,31 @@ def conditional_coherence(
     }
 
 
+def _hit_counter(model, classifier, mask, target, posterior):
+    """A function from a batch and a seed to hits `[subsets without the target]`."""
+    given = np.flatnonzero(~mask[:, target])
+    name = model.modality_names[target]
+
+    @tf.function
+    def count(batch, seed):
+        values = {key: batch[key] for key in model.modality_names}
+        z = _subset_samples(model, values, mask, posterior, seed)  # [B, S, D]
+        decoded = model.decode_modality(name, tf.gather(z, given, axis=1))
+        flat = tf.reshape(decoded, [-1, *decoded.shape[2:]])
+        logits = classifier(flat, training=False)
+        predicted = tf.argmax(logits, axis=-1, output_type=tf.int64)
+        predicted = tf.reshape(predicted, [-1, len(given)])
+        shown = predicted == batch["label"][:, tf.newaxis]
+        return tf.reduce_sum(tf.cast(shown, tf.int64), axis=0)
+
+    return count
+
+
 def _subset_samples(model, values, mask, posterior, seed) -> tf.Tensor:
     """One z a row and subset of `mask`: `[B, S, D]`."""
     products = model.subset_posteriors(values)  # all non-empty subsets
     loc, log_scale = (field[:, : len(mask)] for field in products)
-    seeds = tf.random.experimental.stateless_split(tf.stack(seed), 2)
+    seeds = tf.random.experimental.stateless_split(seed, 2)
     noise = tf.random.stateless_normal(tf.shape(loc), seeds[0], dtype=loc.dtype)
     z = loc + tf.exp(log_scale) * noise
     if posterior == "product":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tf_mopoe.distributions import DiagonalGaussian, MixtureOfProductsOfExperts
@@ -11,7 +12,7 @@ from tf_mopoe.layers import SubsetProductOfExperts
 from tf_mopoe.models.batches import Batch, unpack_batch
 
 
-class InferenceMixin:
+class InferenceMixin(keras.Model):
     """Inference methods of `MultimodalVAE`; networks run in inference mode."""
 
     def call(self, inputs: Mapping[str, Any], training: bool = False):

@@ -64,7 +64,8 @@ def conv_decoder(
         (height, width)
     ]  # from the image down, each half the one before, rounded up
     for _ in filters:
-        sizes.append(tuple((size + 1) // 2 for size in sizes[-1]))
+        height, width = (height + 1) // 2, (width + 1) // 2
+        sizes.append((height, width))
     small = sizes[-1]
     layers = [
         keras.Input((latent_dim,)),

@@ -1,0 +1,38 @@
+# Everything here needs Python (3.10 to 3.13, with venv) and make; the rest it installs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test test-slow benchmark clean
+
+help:
+	@echo "make demo       train, evaluate, export and query a model of real digits"
+	@echo "make test       lint, type checks and tests"
+	@echo "make test-slow  the tests that take minutes, the demo among them"
+	@echo "make benchmark  time of a training step, and of the fusion in it"
+	@echo "make clean      remove $(VENV), runs/demo and serving/polydigits"
+
+$(VENV)/ready: setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow
+
+benchmark: $(VENV)/ready
+	$(BIN)/python benchmarks/training_step.py
+
+clean:
+	rm -rf $(VENV) runs/demo serving/polydigits

@@ -1,0 +1,80 @@
+"""The whole journey on real digits: train, evaluate, export, ask the export.
+
+Runs the commands that a user would type, and skips what is already there.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+RUN = pathlib.Path("runs", "demo")
+SERVING = pathlib.Path("serving")
+VERSION = SERVING / "polydigits" / "1"
+MODULES = {
+    "mopoe-train": "trainers.train",
+    "mopoe-evaluate": "trainers.evaluate",
+    "mopoe-export": "export.command",
+}
+
+
+def run(command: str, *arguments: object) -> None:
+    """Runs one of the project's commands, shown as it would be typed."""
+    words = [str(argument) for argument in arguments]
+    print("\n$", command, *words, flush=True)
+    finished = subprocess.run([sys.executable, "-m", MODULES[command], *words])
+    if finished.returncode != 0:
+        sys.exit(finished.returncode)
+
+
+def query() -> None:
+    """Sends one request with a single modality to the export, and reads the answer."""
+    import keras
+    import tensorflow as tf
+
+    from tf_mopoe.data import load_polydigits
+
+    print(f"\nOne request to {VERSION}: an image of m0, nothing else", flush=True)
+    digits = load_polydigits("test", pairings=1)
+    served = tf.saved_model.load(str(VERSION)).signatures["serving_default"]
+    request = {}
+    for name, images in digits.images.items():
+        image = images[:1].astype(np.float32) / 255.0
+        request[name] = tf.constant(image if name == "m0" else np.zeros_like(image))
+        request[f"has_{name}"] = tf.constant([name == "m0"])
+    answer = served(**request)
+    print(f"the image shows a {digits.labels[0]}; the answer, read by the classifiers:")
+    for name in digits.images:
+        classifier = keras.saving.load_model(RUN / "classifiers" / f"{name}.keras")
+        read = int(np.argmax(classifier(answer[name], training=False)))
+        print(f"  {name}: {tuple(answer[name].shape)}, a {read}")
+
+
+def main() -> None:
+    """Runs all steps, and ends with where everything is."""
+    run("mopoe-train", "polydigits", "--out", RUN)
+    evaluation = RUN / "evaluation.json"
+    model = RUN / "model.keras"
+    if evaluation.exists() and evaluation.stat().st_mtime > model.stat().st_mtime:
+        print(f"\n{evaluation} is there already.")
+    else:
+        run("mopoe-evaluate", RUN)
+    if VERSION.exists():
+        print(f"\n{VERSION} is there already.")
+    else:
+        run("mopoe-export", RUN, SERVING)
+    query()
+    report = json.loads(evaluation.read_text())
+    coherence = report["conditional_coherence"]["product"]["by_number_given"]
+    numbers = ", ".join(f"{value:.0%} from {n}" for n, value in coherence.items())
+    print(f"\nImputed digits that show the right class: {numbers} given")
+    print("Look at:")
+    for path in report["figures"]["files"]:
+        print(f"  {path}")
+    print(f"Serve:\n  {VERSION}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Models and batches small enough to train within milliseconds."""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mopoe import Modality, MoPoEVAE, nets
+from tf_mopoe.layers import mixture_of_experts
+
+#: Sizes of the modalities that `tiny_model` knows by name.
+SIZES = {"a": 3, "b": 4, "c": 2}
+LATENT_DIM = 2
+
+
+def tiny_modality(name: str, event_shape=None, **kwargs) -> Modality:
+    """A modality with small smooth networks, unless others are given."""
+    event_shape = (SIZES[name],) if event_shape is None else event_shape
+    small = {"hidden": (5,), "activation": "tanh"}
+    networks = {
+        "encoder": nets.dense_encoder(event_shape, **small),
+        "decoder": nets.dense_decoder(event_shape, LATENT_DIM, **small),
+    }
+    return Modality(name, event_shape, **{**networks, **kwargs})
+
+
+def tiny_model(names="ab", *, options=None, seed: int = 0, **kwargs) -> MoPoEVAE:
+    """A model of the modalities named, with weights from NumPy's generator.
+
+    Args:
+      names: Modality names, or modalities.
+      options: Modality name to further arguments of its `Modality`.
+      seed: Of the weights, and of the model's noise.
+      **kwargs: Of `MoPoEVAE`.
+    """
+    modalities = [
+        tiny_modality(name, **(options or {}).get(name, {}))
+        if isinstance(name, str)
+        else name
+        for name in names
+    ]
+    model = MoPoEVAE(modalities, LATENT_DIM, **{"seed": seed, **kwargs})
+    rng = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        variable.assign(0.5 * rng.normal(size=variable.shape))
+    return model
+
+
+def tiny_batch(names="ab", rows: int = 8, seed: int = 1) -> dict[str, np.ndarray]:
+    """Standard normal float32 values of the modalities named."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.normal(size=(rows, SIZES[name])).astype("float32") for name in names
+    }
+
+
+def fix_noise(monkeypatch, value: float = 0.0) -> None:
+    """Makes every z of training and evaluation loc + scale * value."""
+    monkeypatch.setattr(
+        mixture_of_experts,
+        "standard_normal",
+        lambda shape, seed, dtype: tf.fill(shape, tf.cast(value, dtype)),
+    )
+
+
+def experts_of(model, batch) -> tuple[np.ndarray, np.ndarray]:
+    """loc and scale `[B, M, D]` of a batch that has every modality, in float64."""
+    experts = [
+        expert(encoder(batch[name]))
+        for name, encoder, expert in zip(
+            model.modality_names, model.encoders, model.experts, strict=True
+        )
+    ]
+    loc = np.stack([expert.loc for expert in experts], axis=1)
+    log_scale = np.stack([expert.log_scale for expert in experts], axis=1)
+    return loc.astype(np.float64), np.exp(log_scale.astype(np.float64))
+
+
+def loss_and_gradients(model, batch):
+    """The evaluation loss of a batch and its gradients, None where there is none."""
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(x=batch, training=False)
+    return float(loss), tape.gradient(loss, model.trainable_variables)

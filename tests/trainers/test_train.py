@@ -1,0 +1,154 @@
+"""`mopoe-train`: what it writes, how it resumes, what it refuses."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from trainers import train
+from trainers.run_folder import RunFolder
+
+TINY = ["--set", "pairings=1", "width=0.1", "latent_dim=4", "batch_size=256"]
+
+
+def run_train(out, *arguments):
+    return train.main(["polydigits", "--out", str(out), *TINY, *arguments])
+
+
+def weights(run):
+    return RunFolder(run).load_model().get_weights()
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert run_train(out, "schedule=constant", "--epochs", "2") == 0
+    return out
+
+
+def test_run_folder_holds_what_it_promises(two_epochs):
+    config = json.loads((two_epochs / "config.json").read_text())
+    assert config["recipe"] == "polydigits"
+    assert config["latent_dim"] == 4
+    history = json.loads((two_epochs / "history.json").read_text())
+    names = {"loss", "kl_bound", "beta", *(f"m{i}_log_likelihood" for i in range(5))}
+    assert names | {f"val_{name}" for name in names} == set(history)
+    assert all(len(values) == 2 for values in history.values())
+    assert history["loss"][1] < history["loss"][0]
+    assert list((two_epochs / "logs").rglob("events.out.tfevents.*"))
+    model = keras.saving.load_model(two_epochs / "model.keras")
+    assert int(model.optimizer.iterations) == 2 * (1258 // 256)
+
+
+def test_resumed_run_equals_the_uninterrupted_one(two_epochs, tmp_path, capsys):
+    out = tmp_path / "resumed"
+    assert run_train(out, "schedule=constant", "--epochs", "1") == 0
+    assert run_train(out, "schedule=constant", "--epochs", "2") == 0
+    assert "Resuming" in capsys.readouterr().out
+    for resumed, whole in zip(weights(out), weights(two_epochs), strict=True):
+        # Sums over threads may be formed in another order.
+        np.testing.assert_allclose(resumed, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_complete_run_is_left_as_it_is(two_epochs, capsys):
+    before = (two_epochs / "model.keras").stat().st_mtime_ns
+    assert run_train(two_epochs, "schedule=constant", "--epochs", "2") == 0
+    assert "all done" in capsys.readouterr().out
+    assert (two_epochs / "history.json").exists()
+    assert len(json.loads((two_epochs / "history.json").read_text())["loss"]) == 2
+    assert (two_epochs / "model.keras").stat().st_mtime_ns == before
+
+
+def test_truncated_newest_checkpoint_falls_back_to_the_one_before(
+    two_epochs, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    shutil.copytree(two_epochs, out)
+    newest = out / "checkpoints" / "epoch-00002" / "model.keras"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    model, history = RunFolder(out).restore()
+    assert len(history["loss"]) == 1
+    assert int(model.optimizer.iterations) == 1258 // 256
+    assert "epoch-00002" in capsys.readouterr().err
+
+
+def test_interrupted_checkpoint_leaves_the_one_before(two_epochs, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(two_epochs, out)
+    run = RunFolder(out)
+    model, history = run.restore()
+    before = (out / "history.json").read_text()
+
+    class FullDisk(Exception):
+        pass
+
+    def save(path):
+        raise FullDisk
+
+    model.save = save
+    with pytest.raises(FullDisk):
+        run.save_checkpoint(model, {name: [*v, 0.0] for name, v in history.items()})
+    assert (out / "history.json").read_text() == before
+    assert len(run.restore()[1]["loss"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["polydigit"], "unknown recipe 'polydigit'. Did you mean 'polydigits'?"),
+        (["polydigits", "--epochs", "0"], "epochs: Input should be greater than or"),
+        (["polydigits", "--epochs", "many"], "epochs: Input should be a valid integer"),
+        (
+            ["polydigits", "--set", "latent_dim=0"],
+            "latent_dim: Input should be greater",
+        ),
+        (["polydigits", "--set", "laten_dim=8"], "Did you mean 'latent_dim'?"),
+        (["polydigits", "--set", "beta"], "--set expects key=value. Received: 'beta'"),
+        (["polydigits", "--set", "beta=nan"], "beta: "),
+        (["polydigits", "--set", "beta=1", "beta=2"], "--set gives 'beta' twice"),
+        (
+            ["polydigits", "--set", "schedule=linear"],
+            "schedule: Input should be 'const",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_with_code_2_and_writes_nothing(
+    arguments, said, tmp_path, capsys
+):
+    assert train.main([*arguments, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_arguments_are_one_line_with_code_2(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train.main([])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_folder_of_another_configuration_is_refused_by_field(two_epochs, capsys):
+    before = (two_epochs / "config.json").read_text()
+    assert run_train(two_epochs, "schedule=constant", "beta=3") == 2
+    error = capsys.readouterr().err
+    assert "beta=1.0, not 3.0" in error
+    assert error.count("\n") == 1
+    assert (two_epochs / "config.json").read_text() == before
+
+
+def test_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run_train(tmp_path / "file" / "run") == 2
+    error = capsys.readouterr().err
+    assert "--out" in error
+    assert error.count("\n") == 1
+
+
+def test_folder_with_an_unreadable_configuration_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert run_train(tmp_path) == 2
+    assert "config.json" in capsys.readouterr().err

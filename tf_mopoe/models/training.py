@@ -1,0 +1,173 @@
+"""The training loop of all multimodal VAEs: loss, metrics and steps."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_mopoe.models.batches import Batch, readable_errors, unpack_batch
+from tf_mopoe.objectives import negative_elbo
+
+
+class ElboTerms(NamedTuple):
+    """What the loss is made of.
+
+    Attributes:
+      log_likelihoods: Modality name to log p(x_m | z) in nats, `[B]`, 0 where missing.
+      kl_bound: Sum_S w_S KL(q_S || p) in nats, `[B]`.
+    """
+
+    log_likelihoods: dict[str, tf.Tensor]
+    kl_bound: tf.Tensor
+
+
+class TrainingMixin(keras.Model):
+    """`compile`, `fit`, `evaluate` and `predict` of `MultimodalVAE`."""
+
+    def _build_metrics(self):
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.log_likelihood_trackers = [
+            keras.metrics.Mean(name=f"{name}_log_likelihood")
+            for name in self.modality_names
+        ]
+        self.kl_bound_tracker = keras.metrics.Mean(name="kl_bound")
+        self.beta_tracker = keras.metrics.Mean(name="beta")
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss and each of its terms."""
+        return [
+            self.loss_tracker,
+            *self.log_likelihood_trackers,
+            self.kl_bound_tracker,
+            self.beta_tracker,
+        ]
+
+    def compile(
+        self,
+        optimizer="adam",
+        *,
+        jit_compile: bool = False,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        **kwargs,
+    ):
+        """Configures training. The loss is the model's own.
+
+        Args:
+          optimizer: A Keras optimizer or its name.
+          jit_compile: Whether XLA compiles the step.
+          run_eagerly: Whether to run without `tf.function`, for debugging.
+          steps_per_execution: As in Keras.
+          **kwargs: `auto_scale_loss`, as in Keras.
+
+        Raises:
+          ValueError: If `loss` or `metrics` are given.
+        """
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if kwargs.pop(name, None) is not None:
+                raise ValueError(
+                    f"`{name}` is not for this model: its loss is the negative ELBO, "
+                    "its metrics are the terms of that. Set weights in `Modality` and "
+                    "`beta`; compute other metrics in a callback."
+                )
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            **kwargs,
+        )
+
+    def compile_from_config(self, config: dict[str, Any]):
+        """Compiles as a saved model was; Keras asks for this beside a `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, *args, **kwargs):
+        """As `keras.Model.fit`, on batches as the class describes."""
+        with readable_errors():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`; the noise is the same in every call."""
+        with readable_errors():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """As `keras.Model.predict`: every modality's mean, `[B, *event_shape]`."""
+        with readable_errors():
+            return super().predict(*args, **kwargs)
+
+    def train_step(self, data):
+        """One step on `data`; returns the metrics."""
+        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x=x, sample_weight=sample_weight, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        # A decoder whose modality this batch lacks has no gradient.
+        pairs = [pair for pair in zip(gradients, variables) if pair[0] is not None]
+        self.optimizer.apply_gradients(pairs)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        """One evaluation step on `data`; returns the metrics."""
+        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self.compute_loss(x=x, sample_weight=sample_weight, training=False)
+        return self.get_metrics_result()
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """The loss of a batch, for gradients, and an update of the metrics.
+
+        Args:
+          x: A batch.
+          y: Not used.
+          y_pred: Not used.
+          sample_weight: Optional weights of the rows, `[B]`.
+          training: Whether networks run in training mode and the noise is the step's.
+
+        Returns:
+          Scalar, nats: the mean over rows and replicas.
+        """
+        batch = unpack_batch(x, self.modalities, self.latent_dtype)
+        terms = self.elbo_terms(batch, self._noise_seed(training), training=training)
+        weights = {m.name: m.reconstruction_weight for m in self.modalities}
+        rows = negative_elbo(
+            terms.log_likelihoods, terms.kl_bound, weights=weights, beta=self.beta
+        )  # [B]
+        if sample_weight is not None:
+            rows *= tf.cast(sample_weight, rows.dtype)
+        loss = tf.reduce_mean(rows)
+        if self.losses:  # regularisers of the user's networks
+            loss += tf.cast(tf.add_n(self.losses), loss.dtype)
+        self._update_metrics(loss, terms, batch)
+        # The only place: Keras sums gradients over replicas.
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _noise_seed(self, training: bool) -> tf.Tensor:
+        seed = tf.constant([self.seed, int(training)], tf.int32)
+        if training:
+            step = tf.cast(self.optimizer.iterations, tf.int32)
+            seed = tf.random.experimental.stateless_fold_in(seed, step)
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            seed = tf.random.experimental.stateless_fold_in(
+                seed, replica.replica_id_in_sync_group
+            )
+        return seed
+
+    def _update_metrics(self, loss, terms: ElboTerms, batch: Batch):
+        rows = tf.shape(terms.kl_bound)[0]
+        self.loss_tracker.update_state(loss, sample_weight=rows)
+        self.kl_bound_tracker.update_state(terms.kl_bound)
+        self.beta_tracker.update_state(self.beta)
+        for index, name in enumerate(self.modality_names):
+            if name in terms.log_likelihoods:
+                here = None if batch.present is None else batch.present[:, index]
+                self.log_likelihood_trackers[index].update_state(
+                    terms.log_likelihoods[name], sample_weight=here
+                )
