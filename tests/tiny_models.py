@@ -22,13 +22,13 @@ def tiny_modality(name: str, event_shape=None, **kwargs) -> Modality:
     return Modality(name, event_shape, **{**networks, **kwargs})
 
 
-def tiny_model(names="ab", *, options=None, seed: int = 0, **kwargs) -> MoPoEVAE:
+def tiny_model(names="ab", *, options=None, seed: int | None = 0, **kwargs) -> MoPoEVAE:
     """A model of the modalities named, with weights from NumPy's generator.
 
     Args:
       names: Modality names, or modalities.
       options: Modality name to further arguments of its `Modality`.
-      seed: Of the weights, and of the model's noise.
+      seed: Of the weights and of the model's noise; None leaves both to Keras.
       **kwargs: Of `MoPoEVAE`.
     """
     modalities = [
@@ -37,10 +37,11 @@ def tiny_model(names="ab", *, options=None, seed: int = 0, **kwargs) -> MoPoEVAE
         else name
         for name in names
     ]
-    model = MoPoEVAE(modalities, LATENT_DIM, **{"seed": seed, **kwargs})
-    rng = np.random.default_rng(seed)
-    for variable in model.trainable_variables:
-        variable.assign(0.5 * rng.normal(size=variable.shape))
+    model = MoPoEVAE(modalities, LATENT_DIM, seed=seed, **kwargs)
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        for variable in model.trainable_variables:
+            variable.assign(0.5 * rng.normal(size=variable.shape))
     return model
 
 

@@ -135,6 +135,10 @@ class RunFolder:
             shutil.rmtree(old)
 
     def _publish(self, checkpoint: pathlib.Path) -> None:
+        history = (checkpoint / self.history_file.name).read_text()
+        # The history is copied last: where it is this one, so is the model.
+        if self.history_file.exists() and self.history_file.read_text() == history:
+            return
         for target in (self.model_file, self.history_file):
             with replacing(target) as temporary:
                 shutil.copyfile(checkpoint / target.name, temporary)

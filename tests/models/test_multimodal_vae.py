@@ -21,14 +21,12 @@ def policy():
     keras.config.set_dtype_policy(before)
 
 
-def fitted(seed=3, **kwargs):
-    """Weights and history after two epochs with everything random but the seed."""
+def fitted(seed=3):
+    """Weights and history of two epochs of which the global seed alone is given."""
     keras.utils.set_random_seed(seed)
     model = tiny_model(seed=None)
     model.compile(keras.optimizers.SGD(0.01))
-    history = model.fit(
-        tiny_batch(rows=20), batch_size=8, epochs=2, verbose=0, **kwargs
-    ).history
+    history = model.fit(tiny_batch(rows=20), batch_size=8, epochs=2, verbose=0).history
     return model.get_weights(), history
 
 
@@ -43,11 +41,12 @@ def test_the_same_global_seed_gives_the_same_training():
 
 def test_training_lowers_the_loss_and_evaluation_is_the_same_in_every_call():
     model = tiny_model()
-    model.compile(keras.optimizers.Adam(0.02))
+    model.compile(keras.optimizers.Adam(0.05), run_eagerly=True)
     x = tiny_batch(rows=16)
     before, again = (model.evaluate(x, verbose=0, return_dict=True) for _ in range(2))
     assert before == again
-    model.fit(x, batch_size=16, epochs=30, verbose=0)
+    for _ in range(15):
+        model.train_on_batch(x)
     after = model.evaluate(x, verbose=0, return_dict=True)
     assert after["loss"] < 0.9 * before["loss"]
 

@@ -2,6 +2,8 @@
 
 from tf_mopoe.distributions.gaussians import (
     DiagonalGaussian,
+    geometric_mean,
+    kl_divergence,
     kl_to_standard_normal,
     product_of_gaussians,
 )
@@ -10,6 +12,8 @@ from tf_mopoe.distributions.mixture import MixtureOfProductsOfExperts
 __all__ = [
     "DiagonalGaussian",
     "MixtureOfProductsOfExperts",
+    "geometric_mean",
+    "kl_divergence",
     "kl_to_standard_normal",
     "product_of_gaussians",
 ]

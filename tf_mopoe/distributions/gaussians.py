@@ -1,5 +1,6 @@
 """Diagonal Gaussians: products of experts and Kullback-Leibler divergences."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +73,7 @@ def subset_products(
     Args:
       loc: Experts' means, `[..., M, D]`.
       log_scale: Logarithms of their standard deviations, `[..., M, D]`.
-      mask: bool `[S, M]` membership mask.
+      mask: bool `[S, M]` membership mask; numbers are powers of the experts' densities.
       with_prior: bool `[S]`, where N(0, I) is one more expert; nowhere by default.
       present: bool `[..., M]`. An expert that is not present has precision exactly 0;
         its `loc` and `log_scale` may hold anything, NaN included.
@@ -176,3 +177,46 @@ def kl_to_standard_normal(gaussian: DiagonalGaussian) -> tf.Tensor:
     return 0.5 * tf.reduce_sum(
         tf.exp(2.0 * log_scale) + tf.square(loc) - 1.0 - 2.0 * log_scale, axis=-1
     )
+
+
+def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> tf.Tensor:
+    """KL(q || p) of two diagonal Gaussians, in nats, summed over D.
+
+    A divergence does not change when both are shifted and scaled alike: so it is that
+    of q, standardised by p, to N(0, I).
+
+    Args:
+      q: `loc` and `log_scale` of shape `[..., D]`.
+      p: The same, broadcast against `q`.
+
+    Returns:
+      `[...]`.
+    """
+    return kl_to_standard_normal(
+        DiagonalGaussian(
+            (q.loc - p.loc) * tf.exp(-p.log_scale), q.log_scale - p.log_scale
+        )
+    )
+
+
+def geometric_mean(
+    gaussians: DiagonalGaussian, weights: Sequence[float]
+) -> DiagonalGaussian:
+    """Normalised weighted geometric mean of densities: again a Gaussian.
+
+        prod_m q_m(z)^w_m:   lambda = sum_m w_m lambda_m,
+                             loc    = sum_m w_m lambda_m loc_m / lambda
+
+    The dynamic prior of mmJSD. Source: Sutter et al., Multimodal Generative Learning
+    Utilizing Jensen-Shannon-Divergence, NeurIPS 2020; Nielsen, 2019 (geometric mean).
+
+    Args:
+      gaussians: `loc` and `log_scale` of shape `[..., M, D]`.
+      weights: M numbers, not negative, of sum 1.
+
+    Returns:
+      `loc` and `log_scale` of shape `[..., D]`.
+    """
+    powers = np.asarray(weights, dtype=np.float64)[np.newaxis]  # [1, M]
+    loc, log_scale = subset_products(*gaussians, powers)  # [..., 1, D]
+    return DiagonalGaussian(loc[..., 0, :], log_scale[..., 0, :])

@@ -11,6 +11,7 @@ from tf_mopoe.distributions.components import (
 )
 from tf_mopoe.distributions.gaussians import (
     DiagonalGaussian,
+    kl_divergence,
     kl_to_standard_normal,
     prior_mask,
     subset_products,
@@ -177,22 +178,18 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         Raises:
           TypeError: If `prior` is not a diagonal Gaussian.
         """
-        loc, log_scale = self._components()  # [..., B, S, D]
-        if prior is not None:
-            inner = getattr(prior, "distribution", None)
-            if not isinstance(prior, tfd.MultivariateNormalDiag) and not (
-                isinstance(prior, (tfd.Independent, tfd.Sample))
-                and isinstance(inner, tfd.Normal)
-            ):
-                raise TypeError(
-                    "`prior` must be a diagonal Gaussian: MultivariateNormalDiag, or "
-                    f"Independent or Sample of Normal. Received: {prior!r}."
-                )
-            # KL is unchanged when both sides are standardised by the prior.
-            scale = prior.stddev()[..., tf.newaxis, :]
-            loc = (loc - prior.mean()[..., tf.newaxis, :]) / scale
-            log_scale -= tf.math.log(scale)
-        divergence = kl_to_standard_normal(DiagonalGaussian(loc, log_scale))
+        components = self._components()  # [..., B, S, D]
+        if prior is None:
+            divergence = kl_to_standard_normal(components)  # [..., B, S]
+        elif _is_diagonal_gaussian(prior):
+            loc = prior.mean()[..., tf.newaxis, :]
+            log_scale = tf.math.log(prior.stddev())[..., tf.newaxis, :]
+            divergence = kl_divergence(components, DiagonalGaussian(loc, log_scale))
+        else:
+            raise TypeError(
+                "`prior` must be a diagonal Gaussian: MultivariateNormalDiag, or "
+                f"Independent or Sample of Normal. Received: {prior!r}."
+            )
         return tf.reduce_sum(self.mixture_weights * divergence, axis=-1)
 
     def _components(self) -> DiagonalGaussian:
@@ -266,3 +263,9 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         return [
             tf.debugging.assert_positive(scale, message="`scale` must be positive.")
         ]
+
+
+def _is_diagonal_gaussian(distribution: tfd.Distribution) -> bool:
+    if isinstance(distribution, (tfd.Independent, tfd.Sample)):
+        return isinstance(distribution.distribution, tfd.Normal)
+    return isinstance(distribution, tfd.MultivariateNormalDiag)

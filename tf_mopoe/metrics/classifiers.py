@@ -72,6 +72,7 @@ def train_classifier(
         batches.map(lambda batch: (batch["x"], batch["y"])),
         epochs=epochs,
         steps_per_epoch=steps,
+        shuffle=False,  # the batches are
         verbose=0,
     )
     return classifier

@@ -1,0 +1,159 @@
+"""Saving and loading: predictions, continued training, own networks, arguments."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tiny_models import tiny_batch, tiny_modality, tiny_model
+from tf_mopoe import Modality, MoPoEVAE
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Scaled(keras.layers.Layer):
+    """factor * dense(x), with an argument of its own to save."""
+
+    def __init__(self, units, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.factor = factor
+        self.dense = keras.layers.Dense(units)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, x):
+        return self.factor * self.dense(x)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "factor": self.factor}
+
+
+def sequential(inputs, outputs):
+    return keras.Sequential(
+        [keras.Input((inputs,)), keras.layers.Dense(outputs, "tanh")]
+    )
+
+
+def functional(inputs, outputs):
+    x = keras.Input((inputs,))
+    hidden = keras.layers.Dense(outputs, "tanh")(x)
+    return keras.Model(x, keras.layers.Add()([hidden, keras.layers.Dense(outputs)(x)]))
+
+
+def custom(inputs, outputs):
+    return Scaled(outputs, factor=0.5)
+
+
+def reload(model, path):
+    model.save(path / "model.keras")
+    return keras.saving.load_model(path / "model.keras")
+
+
+def assert_same_predictions(model, loaded, batch):
+    for name, value in model(batch).items():
+        np.testing.assert_array_equal(loaded(batch)[name], value)
+    for moment, value in model.encode({"b": batch["b"]}).items():
+        np.testing.assert_array_equal(loaded.encode({"b": batch["b"]})[moment], value)
+
+
+def test_a_loaded_model_predicts_the_same_and_trains_on_as_if_nothing_had_been(
+    tmp_path,
+):
+    model = tiny_model(beta=2.5)
+    model.compile(keras.optimizers.Adam(0.01))
+    x = tiny_batch(rows=20)
+    fit = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    model.fit(x, epochs=2, **fit)
+    loaded = reload(model, tmp_path)
+    assert_same_predictions(model, loaded, x)
+    assert loaded.optimizer.iterations == 6
+    history, again = (m.fit(x, epochs=2, **fit).history for m in (model, loaded))
+    assert history == again
+    for left, right in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("build", [sequential, functional, custom])
+def test_networks_of_ones_own_survive_saving(build, tmp_path):
+    model = MoPoEVAE(
+        [
+            Modality("a", (3,), encoder=build(3, 5), decoder=build(2, 3)),
+            tiny_modality("b"),
+        ],
+        latent_dim=2,
+    )
+    model.compile("sgd", run_eagerly=True)
+    batch = tiny_batch()
+    model.train_on_batch(batch)
+    loaded = reload(model, tmp_path)
+    assert_same_predictions(model, loaded, batch)
+    assert type(loaded.encoders[0]) is type(model.encoders[0])
+    if build is custom:
+        assert loaded.encoders[0].factor == 0.5
+    assert loaded.count_params() == model.count_params()
+
+
+def test_every_argument_survives_saving(tmp_path):
+    model = tiny_model(
+        options={
+            "a": {
+                "likelihood": "laplace",
+                "likelihood_scale": 0.75,
+                "reconstruction_weight": 0.25,
+            },
+            "b": {"likelihood": "bernoulli"},
+        },
+        beta=2.5,
+        subsets=[["b"], ["a", "b"]],
+        prior_expert="every_subset",
+        component_draw="contiguous",
+        seed=7,
+        name="small",
+    )
+    loaded = reload(model, tmp_path)
+    for name in (
+        "name", "latent_dim", "beta", "subsets", "prior_expert", "component_draw",
+        "seed", "modality_names",
+    ):  # fmt: skip
+        assert getattr(loaded, name) == getattr(model, name), name
+    np.testing.assert_array_equal(loaded.mask, [[False, True], [True, True]])
+    for left, right in zip(loaded.modalities, model.modalities, strict=True):
+        for name in (
+            "name", "event_shape", "likelihood", "likelihood_scale",
+            "reconstruction_weight",
+        ):  # fmt: skip
+            assert getattr(left, name) == getattr(right, name), name
+    batch = tiny_batch()
+    np.testing.assert_array_equal(
+        loaded.compute_loss(x=batch, training=False),
+        model.compute_loss(x=batch, training=False),
+    )
+
+
+def test_a_model_is_rebuilt_from_its_config():
+    model = tiny_model(beta=2.5)
+    again = MoPoEVAE.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    assert_same_predictions(model, again, tiny_batch())
+
+
+def test_networks_in_a_model_get_the_models_own_weights_back(tmp_path):
+    """Weights alone, into a model built anew from the same arguments."""
+    model, other = tiny_model(seed=0), tiny_model(seed=1)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other.load_weights(tmp_path / "m.weights.h5")
+    assert_same_predictions(model, other, tiny_batch())
+
+
+def test_mixed_precision_survives_saving(tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = tiny_model()
+    finally:
+        keras.config.set_dtype_policy(before)
+    loaded = reload(model, tmp_path)
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    assert loaded.encoders[0].layers[-1].compute_dtype == "bfloat16"
+    assert loaded.experts[0].compute_dtype == "float32"
+    assert_same_predictions(model, loaded, tiny_batch())
