@@ -137,7 +137,7 @@ def test_every_likelihood_is_summed_over_the_event(
 
 def test_terms_in_the_history_add_up_to_the_loss():
     model = tiny_model(options=OPTIONS, beta=2.5)
-    model.compile("sgd")
+    model.compile("sgd", run_eagerly=True)
     x = tiny_batch(rows=20)
     history = model.fit(
         x, batch_size=8, epochs=2, validation_data=tiny_batch(rows=6, seed=2), verbose=0

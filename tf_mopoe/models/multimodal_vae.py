@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.optimizers.schedules import LearningRateSchedule
 
 from tf_mopoe import nets
 from tf_mopoe.distributions import DiagonalGaussian, kl_to_standard_normal
@@ -43,7 +44,7 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
         modalities: Sequence[Modality],
         latent_dim: int,
         *,
-        beta: float = 1.0,
+        beta: float | LearningRateSchedule = 1.0,
         subsets: SubsetSpec | Sequence[Sequence[str]] = "nonempty",
         prior_expert: str = "full_set",
         component_draw: str = "stratified",
@@ -55,7 +56,9 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
         Args:
           modalities: At least one `Modality`, with different names.
           latent_dim: Size of the latent, D, at least 1.
-          beta: Weight of the divergence, 0 or more.
+          beta: Weight of the divergence, 0 or more; or a
+            `keras.optimizers.schedules.LearningRateSchedule`, its value at each
+            training step (KL warm-up). `evaluate` uses the value of the last step.
           subsets: Which subsets' posteriors are mixed; a family's name (see
             `tf_mopoe.subsets.membership_mask`) or lists of modality names or indices.
           prior_expert: Where N(0, I) is one more expert: `"full_set"`, `"none"`,
@@ -77,10 +80,12 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
             raise ValueError(
                 f"`latent_dim` must be a whole number from 1. Received: {latent_dim!r}."
             )
-        if not beta >= 0:
-            raise ValueError(f"`beta` must be 0 or more. Received: {beta!r}.")
+        if not isinstance(beta, LearningRateSchedule):
+            if not beta >= 0:
+                raise ValueError(f"`beta` must be 0 or more. Received: {beta!r}.")
+            beta = float(beta)
         self.latent_dim = latent_dim
-        self.beta = float(beta)
+        self.beta = beta
         self.subsets = self._subsets_by_index(subsets)
         self.prior_expert = prior_expert
         self.component_draw = component_draw
@@ -224,7 +229,7 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
                 for modality in self.modalities
             ],
             "latent_dim": self.latent_dim,
-            "beta": self.beta,
+            "beta": keras.saving.serialize_keras_object(self.beta),
             "subsets": self.subsets,
             "prior_expert": self.prior_expert,
             "component_draw": self.component_draw,
@@ -239,7 +244,8 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
                 keras.saving.deserialize_keras_object(entry)
                 for entry in config["modalities"]
             ]
-        return cls(**{**config, "modalities": modalities})
+            beta = keras.saving.deserialize_keras_object(config["beta"])
+        return cls(**{**config, "modalities": modalities, "beta": beta})
 
 
 def _checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:

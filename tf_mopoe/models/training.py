@@ -135,9 +135,10 @@ class TrainingMixin(keras.Model):
         """
         batch = unpack_batch(x, self.modalities, self.latent_dtype)
         terms = self.elbo_terms(batch, self._noise_seed(training), training=training)
+        beta = self._current_beta()
         weights = {m.name: m.reconstruction_weight for m in self.modalities}
         rows = negative_elbo(
-            terms.log_likelihoods, terms.kl_bound, weights=weights, beta=self.beta
+            terms.log_likelihoods, terms.kl_bound, weights=weights, beta=beta
         )  # [B]
         if sample_weight is not None:
             rows *= tf.cast(sample_weight, rows.dtype)
@@ -145,8 +146,14 @@ class TrainingMixin(keras.Model):
         if self.losses:  # regularisers of the user's networks
             loss += tf.cast(tf.add_n(self.losses), loss.dtype)
         self._update_metrics(loss, terms, batch)
+        self.beta_tracker.update_state(beta)
         # The only place: Keras sums gradients over replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _current_beta(self) -> float | tf.Tensor:
+        if isinstance(self.beta, float):
+            return self.beta
+        return tf.cast(self.beta(self.optimizer.iterations), self.latent_dtype)
 
     def _noise_seed(self, training: bool) -> tf.Tensor:
         seed = tf.constant([self.seed, int(training)], tf.int32)
@@ -164,7 +171,6 @@ class TrainingMixin(keras.Model):
         rows = tf.shape(terms.kl_bound)[0]
         self.loss_tracker.update_state(loss, sample_weight=rows)
         self.kl_bound_tracker.update_state(terms.kl_bound)
-        self.beta_tracker.update_state(self.beta)
         for index, name in enumerate(self.modality_names):
             if name in terms.log_likelihoods:
                 here = None if batch.present is None else batch.present[:, index]
