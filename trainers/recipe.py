@@ -28,7 +28,8 @@ class Recipe(NamedTuple):
 
     Attributes:
       config_class: The configuration with its defaults.
-      build_model: From a configuration to an uncompiled model.
+      build_model: From a configuration and the number of training steps in all, which
+        schedules need, to an uncompiled model.
       load_data: From a configuration and a split's name to its data.
       num_classes: C, of the labels.
     """

@@ -12,7 +12,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.config import TrainConfig, make_config
 from trainers.errors import RunError, UsageError
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     import keras
 
 History = dict[str, list[float]]
+
+
+class Restored(NamedTuple):
+    """A checkpoint: the model with its optimizer, and the metrics of its epochs."""
+
+    model: "keras.Model"
+    history: History
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -143,7 +150,7 @@ class RunFolder:
             with replacing(target) as temporary:
                 shutil.copyfile(checkpoint / target.name, temporary)
 
-    def restore(self) -> tuple["keras.Model", History] | None:
+    def restore(self) -> "Restored | None":
         """The newest checkpoint that can be read, or None where there is none.
 
         Raises:
@@ -158,7 +165,7 @@ class RunFolder:
                 print(f"Can't read {checkpoint}: {error}", file=sys.stderr)
                 continue
             self._publish(checkpoint)
-            return model, history
+            return Restored(model, history)
         if found:
             raise RunError(f"no checkpoint in {self.checkpoints} can be read")
         return None

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from trainers.command_line import ArgumentParser
 from trainers.config import TrainConfig, make_config, parse_assignments
@@ -11,6 +12,9 @@ from trainers.errors import run_command
 from trainers.recipe import Recipe
 from trainers.recipes import RECIPES, get_recipe
 from trainers.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from tf_mopoe.models import MultimodalVAE
 
 
 def make_parser() -> ArgumentParser:
@@ -50,7 +54,7 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
 
     keras.utils.set_random_seed(config.seed)
     restored = run.restore()
-    model, history = restored or (recipe.build_model(config), {})
+    history = restored.history if restored else {}
     done = len(history.get("loss", ()))
     if done >= config.epochs:
         print(f"{out} has been trained for {done} of {config.epochs} epochs: all done.")
@@ -59,9 +63,11 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
         print(f"Resuming {out} after epoch {done} of {config.epochs}.")
     training = recipe.load_data(config, "train").modalities
     rows = len(next(iter(training.values())))
-    steps = max(1, rows // config.batch_size)
     batch_size = min(config.batch_size, rows)
-    compile_model(model, config, steps)
+    steps = rows // batch_size
+    model = make_model(recipe, config, num_steps=config.epochs * steps)
+    if restored:
+        copy_state(restored.model, model)
     model.fit(
         shuffled_batches(training, batch_size, seed=config.seed, first_epoch=done),
         shuffle=False,  # the batches are
@@ -80,21 +86,29 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     print(f"Trained {config.epochs} epochs: {run.model_file}")
 
 
-def compile_model(model, config: TrainConfig, steps_per_epoch: int) -> None:
-    """Compiles with the configured schedule; a restored optimizer keeps its state."""
+def make_model(recipe: Recipe, config: TrainConfig, num_steps: int) -> "MultimodalVAE":
+    """The recipe's model, compiled for a training of `num_steps` steps in all."""
     import keras
 
     learning_rate = config.learning_rate
     if config.schedule == "cosine":
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate, config.epochs * steps_per_epoch
-        )
-    restored = getattr(model, "optimizer", None)
+        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
+    model = recipe.build_model(config, num_steps)
     model.compile(keras.optimizers.Adam(learning_rate))
-    if restored is not None:
-        model.optimizer.build(model.trainable_variables)
-        for variable, value in zip(model.optimizer.variables, restored.variables):
-            variable.assign(value)
+    return model
+
+
+def copy_state(source: "MultimodalVAE", target: "MultimodalVAE") -> None:
+    """Copies weights and the optimizer's state.
+
+    The target keeps its own schedules, which a larger number of epochs stretches.
+    """
+    target.set_weights(source.get_weights())
+    target.optimizer.build(target.trainable_variables)
+    for variable, value in zip(
+        target.optimizer.variables, source.optimizer.variables, strict=True
+    ):
+        variable.assign(value)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

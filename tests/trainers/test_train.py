@@ -24,7 +24,7 @@ def weights(run):
 @pytest.fixture(scope="module")
 def two_epochs(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
-    assert run_train(out, "schedule=constant", "--epochs", "2") == 0
+    assert run_train(out, "schedule=constant", "warmup=0", "--epochs", "2") == 0
     return out
 
 
@@ -44,17 +44,29 @@ def test_run_folder_holds_what_it_promises(two_epochs):
 
 def test_resumed_run_equals_the_uninterrupted_one(two_epochs, tmp_path, capsys):
     out = tmp_path / "resumed"
-    assert run_train(out, "schedule=constant", "--epochs", "1") == 0
-    assert run_train(out, "schedule=constant", "--epochs", "2") == 0
+    assert run_train(out, "schedule=constant", "warmup=0", "--epochs", "1") == 0
+    assert run_train(out, "schedule=constant", "warmup=0", "--epochs", "2") == 0
     assert "Resuming" in capsys.readouterr().out
     for resumed, whole in zip(weights(out), weights(two_epochs), strict=True):
         # Sums over threads may be formed in another order.
         np.testing.assert_allclose(resumed, whole, rtol=1e-4, atol=1e-6)
 
 
+def test_longer_training_stretches_the_schedules(tmp_path):
+    out = tmp_path / "run"
+    assert run_train(out, "--epochs", "1") == 0
+    assert run_train(out, "--epochs", "2") == 0
+    steps = 2 * (1258 // 256)
+    model = RunFolder(out).load_model()
+    assert (
+        model.optimizer.get_config()["learning_rate"]["config"]["decay_steps"] == steps
+    )
+    assert model.beta.decay_steps == round(0.6 * steps)
+
+
 def test_complete_run_is_left_as_it_is(two_epochs, capsys):
     before = (two_epochs / "model.keras").stat().st_mtime_ns
-    assert run_train(two_epochs, "schedule=constant", "--epochs", "2") == 0
+    assert run_train(two_epochs, "schedule=constant", "warmup=0", "--epochs", "2") == 0
     assert "all done" in capsys.readouterr().out
     assert (two_epochs / "history.json").exists()
     assert len(json.loads((two_epochs / "history.json").read_text())["loss"]) == 2
@@ -133,9 +145,9 @@ def test_missing_arguments_are_one_line_with_code_2(capsys):
 
 def test_folder_of_another_configuration_is_refused_by_field(two_epochs, capsys):
     before = (two_epochs / "config.json").read_text()
-    assert run_train(two_epochs, "schedule=constant", "beta=3") == 2
+    assert run_train(two_epochs, "schedule=constant", "warmup=0", "beta=7") == 2
     error = capsys.readouterr().err
-    assert "beta=1.0, not 3.0" in error
+    assert "not 7.0" in error
     assert error.count("\n") == 1
     assert (two_epochs / "config.json").read_text() == before
 

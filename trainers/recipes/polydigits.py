@@ -20,6 +20,8 @@ class PolyDigitsConfig(TrainConfig):
     """Settings of the recipe.
 
     Attributes:
+      warmup: Share of all steps in which beta rises, from a tenth of itself.
+      features: Units of each encoder's last layer.
       pairings: Tuples made of each digit image in an epoch.
       width: Factor of the PolyMNIST networks' channels.
       likelihood_scale: Scale of the Laplace likelihood of pixels in [0, 1].
@@ -30,13 +32,17 @@ class PolyDigitsConfig(TrainConfig):
     learning_rate: float = pydantic.Field(default=1e-3, gt=0, allow_inf_nan=False)
     latent_dim: int = pydantic.Field(default=32, ge=1)
     beta: float = pydantic.Field(default=1.0, ge=0, allow_inf_nan=False)
+    warmup: float = pydantic.Field(default=0.6, ge=0, le=1)
+    features: int = pydantic.Field(default=256, ge=1)
     pairings: int = pydantic.Field(default=8, ge=1)
     width: float = pydantic.Field(default=0.5, gt=0, le=4)
     likelihood_scale: float = pydantic.Field(default=0.75, gt=0, allow_inf_nan=False)
 
 
-def build_model(config: PolyDigitsConfig) -> "MoPoEVAE":
+def build_model(config: PolyDigitsConfig, num_steps: int) -> "MoPoEVAE":
     """A MoPoE-VAE with the PolyMNIST networks, `width` times as wide."""
+    import keras
+
     from tf_mopoe import Modality, MoPoEVAE, nets
 
     filters = [max(1, round(config.width * channels)) for channels in (32, 64, 128)]
@@ -47,7 +53,7 @@ def build_model(config: PolyDigitsConfig) -> "MoPoEVAE":
             encoder=nets.conv_encoder(
                 IMAGE_SHAPE,
                 filters=filters,
-                features=config.latent_dim,
+                features=config.features,
                 name=f"m{index}_encoder",
             ),
             decoder=nets.conv_decoder(
@@ -61,10 +67,15 @@ def build_model(config: PolyDigitsConfig) -> "MoPoEVAE":
         )
         for index in range(5)
     ]
+    beta = config.beta
+    if config.warmup > 0:
+        beta = keras.optimizers.schedules.PolynomialDecay(
+            0.1 * beta, max(1, round(config.warmup * num_steps)), beta
+        )
     return MoPoEVAE(
         modalities,
         config.latent_dim,
-        beta=config.beta,
+        beta=beta,
         seed=config.seed,
         name="polydigits",
     )
