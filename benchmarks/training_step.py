@@ -44,7 +44,7 @@ def make_step(model: MoPoEVAE, batch_size: int, jit: bool):
         name: tf.constant(random.random((batch_size, *IMAGE), dtype=np.float32))
         for name in model.modality_names
     }
-    step = tf.function(model.train_step, jit_compile=jit)
+    step = tf.function(model.train_step, jit_compile=jit, autograph=False)
     return lambda: step(batch)["loss"].numpy()
 
 
@@ -54,7 +54,7 @@ def make_fusion(model: MoPoEVAE, batch_size: int, jit: bool):
     loc = tf.random.stateless_normal(shape, [0, 1])
     log_scale = 0.3 * tf.random.stateless_normal(shape, [0, 2])
 
-    @tf.function(jit_compile=jit)
+    @tf.function(jit_compile=jit, autograph=False)
     def fusion():
         with tf.GradientTape() as tape:
             tape.watch([loc, log_scale])

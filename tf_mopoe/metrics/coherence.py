@@ -87,7 +87,7 @@ def _hit_counter(model, classifier, mask, target, posterior):
     given = np.flatnonzero(~mask[:, target])
     name = model.modality_names[target]
 
-    @tf.function
+    @tf.function(autograph=False)
     def count(batch, seed):
         values = {key: batch[key] for key in model.modality_names}
         z = _subset_samples(model, values, mask, posterior, seed)  # [B, S, D]
