@@ -60,14 +60,14 @@ def test_a_loaded_model_predicts_the_same_and_trains_on_as_if_nothing_had_been(
     tmp_path,
 ):
     model = tiny_model(beta=2.5)
-    model.compile(keras.optimizers.Adam(0.01))
-    x = tiny_batch(rows=20)
+    model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
+    x = tiny_batch(rows=16)
     fit = {"batch_size": 8, "shuffle": False, "verbose": 0}
-    model.fit(x, epochs=2, **fit)
+    model.fit(x, **fit)
     loaded = reload(model, tmp_path)
     assert_same_predictions(model, loaded, x)
-    assert loaded.optimizer.iterations == 6
-    history, again = (m.fit(x, epochs=2, **fit).history for m in (model, loaded))
+    assert loaded.optimizer.iterations == 2
+    history, again = (m.fit(x, **fit).history for m in (model, loaded))
     assert history == again
     for left, right in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)

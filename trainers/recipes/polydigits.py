@@ -27,16 +27,16 @@ class PolyDigitsConfig(TrainConfig):
       likelihood_scale: Scale of the Laplace likelihood of pixels in [0, 1].
     """
 
-    epochs: int = pydantic.Field(default=20, ge=1)
-    batch_size: int = pydantic.Field(default=128, ge=1)
-    learning_rate: float = pydantic.Field(default=1e-3, gt=0, allow_inf_nan=False)
+    epochs: int = pydantic.Field(default=16, ge=1)
+    batch_size: int = pydantic.Field(default=64, ge=1)
+    learning_rate: float = pydantic.Field(default=2e-3, gt=0, allow_inf_nan=False)
     latent_dim: int = pydantic.Field(default=32, ge=1)
-    beta: float = pydantic.Field(default=1.0, ge=0, allow_inf_nan=False)
+    beta: float = pydantic.Field(default=5.0, ge=0, allow_inf_nan=False)
     warmup: float = pydantic.Field(default=0.6, ge=0, le=1)
     features: int = pydantic.Field(default=256, ge=1)
     pairings: int = pydantic.Field(default=8, ge=1)
     width: float = pydantic.Field(default=0.5, gt=0, le=4)
-    likelihood_scale: float = pydantic.Field(default=0.75, gt=0, allow_inf_nan=False)
+    likelihood_scale: float = pydantic.Field(default=0.25, gt=0, allow_inf_nan=False)
 
 
 def build_model(config: PolyDigitsConfig, num_steps: int) -> "MoPoEVAE":
