@@ -24,7 +24,7 @@ def run(command: str, *arguments: object) -> None:
     """Runs one of the project's commands, shown as it would be typed."""
     words = [str(argument) for argument in arguments]
     print("\n$", command, *words, flush=True)
-    finished = subprocess.run([sys.executable, "-m", MODULES[command], *words])
+    finished = subprocess.run([sys.executable, "-u", "-m", MODULES[command], *words])
     if finished.returncode != 0:
         sys.exit(finished.returncode)
 
