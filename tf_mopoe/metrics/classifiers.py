@@ -40,7 +40,7 @@ def train_classifier(
     labels: np.ndarray,
     *,
     num_classes: int,
-    epochs: int = 8,
+    epochs: int = 5,
     batch_size: int = 128,
     seed: int = 0,
     name: str | None = None,
