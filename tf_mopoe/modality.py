@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +58,7 @@ class Modality:
                 f"{list(RESERVED_NAMES)} and 'has_...' themselves. Rename the modality."
             )
         try:
-            shape = tuple(int(size) for size in self.event_shape)
+            shape = tuple(operator.index(size) for size in self.event_shape)
         except TypeError:
             shape = ()
         if not shape or any(size < 1 for size in shape):

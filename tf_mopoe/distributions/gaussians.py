@@ -84,6 +84,8 @@ def subset_products(
       The subset posteriors, `loc` and `log_scale` of shape `[..., S, D]`.
     """
     dtype = loc.dtype
+    if present is not None:
+        present = tf.convert_to_tensor(present, tf.bool)
     floor = tf.constant(-80.0 if dtype == tf.float32 else -690.0, dtype)
     with_prior = np.zeros(len(mask), bool) if with_prior is None else with_prior
     log_precision = -2.0 * log_scale  # [..., M, D]
@@ -98,7 +100,9 @@ def subset_products(
     shift = tf.where(tf.math.is_inf(shift), tf.zeros([], dtype), shift)
     if with_prior.any():
         shift = tf.maximum(shift, 0.0)  # the log-precision of N(0, I)
-    precision = tf.exp(tf.maximum(log_precision - shift, floor))  # in (0, 1]
+    # In units of 2^-58, small precisions leave room on both sides for gradients.
+    unit = 2.0 ** (58 if dtype == tf.float32 else 498)
+    precision = _exp_in_units(tf.maximum(log_precision - shift, floor), unit)
     if present is not None:
         precision = tf.where(here, precision, tf.zeros([], dtype))
 
@@ -106,19 +110,43 @@ def subset_products(
     total = tf.linalg.matmul(weights, precision)  # [..., S, D]
     mean_sum = tf.linalg.matmul(weights, precision * loc)  # [..., S, D]
     if with_prior.any():
-        prior = tf.exp(tf.maximum(-shift, floor))  # [..., 1, D]
+        prior = unit * tf.exp(tf.maximum(-shift, floor))  # [..., 1, D]
         total += tf.constant(with_prior, dtype)[:, tf.newaxis] * prior
     if formed is None and (present is not None or not (mask.any(1) | with_prior).all()):
         formed = tf.reduce_any(total > 0.0, axis=-1)  # [..., S]
     if formed is None:
-        return DiagonalGaussian(mean_sum / total, -0.5 * (tf.math.log(total) + shift))
+        log_scale = -0.5 * (_log_in_units(total, unit) + shift)
+        return DiagonalGaussian(mean_sum / total, log_scale)
+    # The empty set is always available, but is a product of nothing.
+    formed &= tf.constant(mask.any(1) | with_prior)
     formed = formed[..., tf.newaxis]  # [..., S, 1]
     total = tf.where(formed, total, tf.ones([], dtype))  # log(0) has no gradient
-    log_scale = -0.5 * (tf.math.log(total) + shift)
+    log_scale = -0.5 * (_log_in_units(total, unit) + shift)
     zero = tf.zeros([], dtype)
     return DiagonalGaussian(
         tf.where(formed, mean_sum / total, zero), tf.where(formed, log_scale, zero)
     )
+
+
+def _log_in_units(x: tf.Tensor, unit: float) -> tf.Tensor:
+    """log(x / unit), with a gradient that overflows only where x itself is tiny."""
+
+    @tf.custom_gradient
+    def log(x):
+        return tf.math.log(x / unit), lambda upstream: upstream / x
+
+    return log(x)
+
+
+def _exp_in_units(x: tf.Tensor, unit: float) -> tf.Tensor:
+    """unit * exp(x), with a gradient that does not pass through exp(x) alone."""
+
+    @tf.custom_gradient
+    def exp(x):
+        y = unit * tf.exp(x)
+        return y, lambda upstream: upstream * y
+
+    return exp(x)
 
 
 def product_of_gaussians(
@@ -154,6 +182,9 @@ def product_of_gaussians(
     """
     loc = tf.convert_to_tensor(loc)
     scale = tf.convert_to_tensor(scale, loc.dtype)
+    if present is not None:
+        present = tf.convert_to_tensor(present, tf.bool)
+        scale = tf.where(present[..., tf.newaxis], scale, tf.ones([], scale.dtype))
     rows = np.ones((1, loc.shape[-2]), bool) if mask is None else np.asarray(mask, bool)
     product = subset_products(
         loc,

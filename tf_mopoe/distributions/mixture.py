@@ -61,8 +61,8 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
           name: Name of the distribution.
 
         Raises:
-          ValueError: If `loc` is not of rank 2 or more with a known M, or `subsets` or
-            `prior_expert` is not one of those above.
+          ValueError: If `loc` is not of rank 2 or more with a known M, `present` does
+            not fit it, or `subsets` or `prior_expert` is not one of those above.
         """
         parameters = dict(locals())
         with tf.name_scope(name):
@@ -76,6 +76,13 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
                 raise ValueError(
                     "`loc` must have shape [..., B, M, D]. "
                     f"Received: {self._loc.shape}."
+                )
+            if self._present is not None and not self._present.shape.is_compatible_with(
+                self._loc.shape[:-1]
+            ):
+                raise ValueError(
+                    "`present` must have the shape of `loc` without its last dimension,"
+                    f" {self._loc.shape[:-1]}. Received: {self._present.shape}."
                 )
             self._subsets = subsets
             self._prior_expert = prior_expert
@@ -196,12 +203,20 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         """Subset posteriors, `[..., B, S, D]`."""
         return subset_products(
             self._loc,
-            tf.math.log(self._scale),
+            self._log_scale(),
             self._mask,
             with_prior=self._with_prior,
             present=self._present,
             formed=None if self._present is None else self._available(),
         )
+
+    def _log_scale(self) -> tf.Tensor:
+        """`[..., B, M, D]`; 0 for missing experts, whose scale may be anything."""
+        scale = self._scale
+        if self._present is not None:
+            one = tf.ones([], self.dtype)
+            scale = tf.where(self._present[..., tf.newaxis], scale, one)
+        return tf.math.log(scale)
 
     def _available(self) -> tf.Tensor:
         """bool `[..., B, S]`."""
@@ -214,14 +229,15 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         """`[..., B, S]`; uniform over N(0, I)s where no subset can be formed."""
         weights = self.mixture_weights
         none = tf.reduce_sum(weights, axis=-1, keepdims=True) < 0.5
-        return tf.math.log(tf.where(none, 1.0 / len(self._mask), weights))
+        uniform = tf.constant(1.0 / len(self._mask), self.dtype)
+        return tf.math.log(tf.where(none, uniform, weights))
 
     def _draw(self, component: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """z `[n..., ..., B, D]` from components `[n..., ..., B]`."""
         loc, log_scale = self._components()  # [..., B, S, D]
         one_hot = tf.one_hot(component, len(self._mask), dtype=self.dtype)
-        loc = tf.einsum("...bs,...bsd->...bd", one_hot, loc)
-        log_scale = tf.einsum("...bs,...bsd->...bd", one_hot, log_scale)
+        loc = tf.einsum("...s,...sd->...d", one_hot, loc)
+        log_scale = tf.einsum("...s,...sd->...d", one_hot, log_scale)
         noise = tf.random.stateless_normal(tf.shape(loc), seed, dtype=self.dtype)
         return loc + tf.exp(log_scale) * noise
 

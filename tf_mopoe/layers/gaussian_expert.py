@@ -12,10 +12,10 @@ LOG_SCALE_BOUND = 20.0
 
 
 def soft_bound(log_scale: tf.Tensor) -> tf.Tensor:
-    """Keeps log-scales within (-20, 20): the identity in [-10, 10], then smooth.
+    """Keeps log-scales within [-20, 20]: the identity in [-10, 10], then smooth.
 
     Beyond the identity, sign(x) (10 + 10 tanh((|x| - 10) / 10)): value and first
-    derivative are continuous, and the gradient never vanishes exactly.
+    derivative are continuous.
     """
     room = LOG_SCALE_BOUND - LOG_SCALE_IDENTITY
     inside = tf.clip_by_value(log_scale, -LOG_SCALE_IDENTITY, LOG_SCALE_IDENTITY)

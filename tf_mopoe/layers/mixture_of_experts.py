@@ -72,7 +72,7 @@ class MixtureOfExperts(keras.layers.Layer):
         """See the class."""
         loc, log_scale = components  # [B, S, D]
         if seed is None:
-            seed = tf.bitcast(self.seed_generator.next(), tf.int32)
+            seed = tf.cast(self.seed_generator.next(), tf.int32)
         component_seed, noise_seed = tf.unstack(
             tf.random.experimental.stateless_split(stateless_seed(seed), 2)
         )
@@ -99,10 +99,13 @@ class MixtureOfExperts(keras.layers.Layer):
             available = available_subsets(mask, present)
         return stratified_components(available, seed, present)
 
-    def compute_output_shape(self, components_shape, present_shape=None):
-        """Shapes `[B, D]` and `[B]`."""
-        batch, _, latent_dim = components_shape[0]
-        return (batch, latent_dim), (batch,)
+    def compute_output_spec(self, components, present=None, seed=None):
+        """z `[B, D]`, and the component, int32 `[B]`."""
+        batch, _, latent_dim = components[0].shape
+        return (
+            keras.KerasTensor((batch, latent_dim), self.compute_dtype),
+            keras.KerasTensor((batch,), "int32"),
+        )
 
     def get_config(self):
         """The constructor's arguments."""

@@ -56,7 +56,8 @@ def unpack_batch(
             f"Received: {type(inputs).__name__}."
         )
     names = [modality.name for modality in modalities]
-    flags = inputs.get("present") or {}
+    flags = inputs.get("present")
+    flags = {} if flags is None else flags
     _check_names(inputs, flags, names)
     values, columns = {}, {}
     for modality in modalities:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mopoe.distributions import DiagonalGaussian, MixtureOfProductsOfExperts
@@ -179,7 +180,7 @@ class InferenceMixin(keras.Model):
 
 
 def _check_count(name: str, count: int) -> None:
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, (int, np.integer)) or count < 1:
         raise ValueError(
             f"`{name}` must be a whole number from 1. Received: {count!r}."
         )

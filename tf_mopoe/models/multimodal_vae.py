@@ -1,11 +1,13 @@
 """The base of all multimodal VAEs: networks, fusion, terms of the loss."""
 
 import dataclasses
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
@@ -76,15 +78,15 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
         """
         super().__init__(**kwargs)
         self.modalities = _checked_modalities(modalities)
-        if not isinstance(latent_dim, int) or latent_dim < 1:
+        if not isinstance(latent_dim, (int, np.integer)) or latent_dim < 1:
             raise ValueError(
                 f"`latent_dim` must be a whole number from 1. Received: {latent_dim!r}."
             )
         if not isinstance(beta, LearningRateSchedule):
-            if not beta >= 0:
+            if not (beta >= 0 and math.isfinite(beta)):
                 raise ValueError(f"`beta` must be 0 or more. Received: {beta!r}.")
             beta = float(beta)
-        self.latent_dim = latent_dim
+        self.latent_dim = int(latent_dim)
         self.beta = beta
         self.subsets = self._subsets_by_index(subsets)
         self.prior_expert = prior_expert
@@ -118,6 +120,11 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
         if isinstance(subsets, str):
             return subsets
         names = list(self.modality_names)
+        if any(isinstance(subset, str) for subset in subsets):
+            raise ValueError(
+                "`subsets` must be a family's name or a list of lists, such as "
+                f"[['a'], ['a', 'b']]. Received: {subsets!r}."
+            )
         unknown = {m for s in subsets for m in s if isinstance(m, str)} - set(names)
         if unknown:
             raise ValueError(

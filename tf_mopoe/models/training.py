@@ -1,5 +1,6 @@
 """The training loop of all multimodal VAEs: loss, metrics and steps."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -56,7 +57,8 @@ class TrainingMixin(keras.Model):
 
         Args:
           optimizer: A Keras optimizer or its name.
-          jit_compile: Whether XLA compiles the step.
+          jit_compile: Whether XLA compiles the step. Compiled steps do not check that
+            values are finite.
           run_eagerly: Whether to run without `tf.function`, for debugging.
           steps_per_execution: As in Keras.
           **kwargs: `auto_scale_loss`, as in Keras.
@@ -86,22 +88,33 @@ class TrainingMixin(keras.Model):
 
     def fit(self, *args, **kwargs):
         """As `keras.Model.fit`, on batches as the class describes."""
-        with readable_errors():
-            return super().fit(*args, **kwargs)
+        return _run(super().fit, args, kwargs)
 
     def evaluate(self, *args, **kwargs):
         """As `keras.Model.evaluate`; the noise is the same in every call."""
-        with readable_errors():
-            return super().evaluate(*args, **kwargs)
+        return _run(super().evaluate, args, kwargs)
 
     def predict(self, *args, **kwargs):
         """As `keras.Model.predict`: every modality's mean, `[B, *event_shape]`."""
-        with readable_errors():
-            return super().predict(*args, **kwargs)
+        return _run(super().predict, args, kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """As `keras.Model.train_on_batch`."""
+        return _run(super().train_on_batch, args, kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """As `keras.Model.test_on_batch`."""
+        return _run(super().test_on_batch, args, kwargs)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """All is built. Keras's own would average a batch's flags over replicas."""
 
     def train_step(self, data):
         """One step on `data`; returns the metrics."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self.optimizer.built:
+            # With all variables: this batch may lack a modality, a later one not.
+            self.optimizer.build(self.trainable_variables)
         with tf.GradientTape() as tape:
             loss = self.compute_loss(x=x, sample_weight=sample_weight, training=True)
             scaled = self.optimizer.scale_loss(loss)
@@ -133,6 +146,7 @@ class TrainingMixin(keras.Model):
         Returns:
           Scalar, nats: the mean over rows and replicas.
         """
+        self._clear_losses()  # of networks that this batch does not run
         batch = unpack_batch(x, self.modalities, self.latent_dtype)
         terms = self.elbo_terms(batch, self._noise_seed(training), training=training)
         beta = self._current_beta()
@@ -141,7 +155,7 @@ class TrainingMixin(keras.Model):
             terms.log_likelihoods, terms.kl_bound, weights=weights, beta=beta
         )  # [B]
         if sample_weight is not None:
-            rows *= tf.cast(sample_weight, rows.dtype)
+            rows *= tf.reshape(tf.cast(sample_weight, rows.dtype), [-1])
         loss = tf.reduce_mean(rows)
         if self.losses:  # regularisers of the user's networks
             loss += tf.cast(tf.add_n(self.losses), loss.dtype)
@@ -177,3 +191,16 @@ class TrainingMixin(keras.Model):
                 self.log_likelihood_trackers[index].update_state(
                     terms.log_likelihoods[name], sample_weight=here
                 )
+
+
+def _run(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
+    """Calls a method of `keras.Model` on batches that have no targets."""
+    weights = kwargs.get("sample_weight")
+    if weights is not None and kwargs.get("y") is None:
+        # Keras drops the weights of rows where there is no y. This y is not used.
+        if len(args) < 2:
+            kwargs = {**kwargs, "y": weights}
+        elif args[1] is None:
+            args = (args[0], weights, *args[2:])
+    with readable_errors():
+        return method(*args, **kwargs)
