@@ -1,11 +1,13 @@
 """Writes a SavedModel, verifies it, and only then gives it its version number."""
 
+import contextlib
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import uuid
+import zipfile
 
 import keras
 import numpy as np
@@ -26,11 +28,17 @@ def load_run(run: str | os.PathLike[str]) -> MultimodalVAE:
 
     Raises:
       UsageError: If there is none.
+      ExportError: If it can't be loaded.
     """
     path = pathlib.Path(run, "model.keras")
     if not path.is_file():
         raise UsageError(f"RUN: {path} does not exist. Train with mopoe-train first.")
-    return keras.saving.load_model(path)
+    try:
+        return keras.saving.load_model(path)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        raise ExportError(
+            f"can't load {path}: it is damaged, or of another version of the library."
+        ) from None
 
 
 def publish(model: MultimodalVAE, serving_dir: str | os.PathLike[str]) -> pathlib.Path:
@@ -65,6 +73,8 @@ def publish(model: MultimodalVAE, serving_dir: str | os.PathLike[str]) -> pathli
         return _take_version(temporary, base)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            base.rmdir()  # only where nothing was ever published
 
 
 def write_saved_model(model: MultimodalVAE, folder: pathlib.Path) -> None:

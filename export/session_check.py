@@ -14,6 +14,7 @@ import importlib.util
 import pathlib
 import sys
 import types
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -228,9 +229,10 @@ def check_answers(
         }
         for key, answer in session.run(signature, feed).items():
             expected = examples[f"{prefix}{case}/outputs/{key}"]
-            if answer.shape != expected.shape or not np.allclose(
-                answer, expected, rtol=RTOL, atol=ATOL
-            ):
+            if (answer.shape, answer.dtype) != (
+                expected.shape,
+                expected.dtype,
+            ) or not np.allclose(answer, expected, rtol=RTOL, atol=ATOL):
                 raise CheckFailed(
                     f"signature {name!r}, example {case!r}: output {key!r} differs "
                     "from the model's"
@@ -247,11 +249,15 @@ def check(folder: str) -> str:
     path = pathlib.Path(folder, EXAMPLES)
     if not path.is_file():
         raise CheckFailed(f"{path} is missing")
-    with np.load(path) as archive:
-        examples = dict(archive)
+    try:
+        with np.load(path) as archive:
+            examples = dict(archive)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        raise CheckFailed(f"{path} is damaged") from None
     session = CSession(folder)
-    if "serving_default" not in session.signatures:
-        raise CheckFailed("signature 'serving_default' is missing")
+    missing = {key.split("/")[0] for key in examples} - session.signatures.keys()
+    for name in sorted(missing | ({"serving_default"} - session.signatures.keys())):
+        raise CheckFailed(f"signature {name!r} is missing")
     count = 0
     for name, signature in sorted(session.signatures.items()):
         check_form(name, signature)

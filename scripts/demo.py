@@ -12,7 +12,6 @@ import numpy as np
 
 RUN = pathlib.Path("runs", "demo")
 SERVING = pathlib.Path("serving")
-VERSION = SERVING / "polydigits" / "1"
 MODULES = {
     "mopoe-train": "trainers.train",
     "mopoe-evaluate": "trainers.evaluate",
@@ -29,16 +28,25 @@ def run(command: str, *arguments: object) -> None:
         sys.exit(finished.returncode)
 
 
-def query() -> None:
+def newest_version() -> pathlib.Path | None:
+    """The newest export, unless the model is newer."""
+    versions = [p for p in SERVING.glob("polydigits/*") if p.name.isdecimal()]
+    newest = max(versions, key=lambda path: int(path.name), default=None)
+    if newest and newest.stat().st_mtime > (RUN / "model.keras").stat().st_mtime:
+        return newest
+    return None
+
+
+def query(version: pathlib.Path) -> None:
     """Sends one request with a single modality to the export, and reads the answer."""
     import keras
     import tensorflow as tf
 
     from tf_mopoe.data import load_polydigits
 
-    print(f"\nOne request to {VERSION}: an image of m0, nothing else", flush=True)
+    print(f"\nOne request to {version}: an image of m0, nothing else", flush=True)
     digits = load_polydigits("test", pairings=1)
-    served = tf.saved_model.load(str(VERSION)).signatures["serving_default"]
+    served = tf.saved_model.load(str(version)).signatures["serving_default"]
     request = {}
     for name, images in digits.images.items():
         image = images[:1].astype(np.float32) / 255.0
@@ -61,11 +69,12 @@ def main() -> None:
         print(f"\n{evaluation} is there already.")
     else:
         run("mopoe-evaluate", RUN)
-    if VERSION.exists():
-        print(f"\n{VERSION} is there already.")
+    if version := newest_version():
+        print(f"\n{version} is there already.")
     else:
         run("mopoe-export", RUN, SERVING)
-    query()
+        version = newest_version()
+    query(version)
     report = json.loads(evaluation.read_text())
     coherence = report["conditional_coherence"]["product"]["by_number_given"]
     numbers = ", ".join(f"{value:.0%} from {n}" for n, value in coherence.items())
@@ -73,7 +82,7 @@ def main() -> None:
     print("Look at:")
     for path in report["figures"]["files"]:
         print(f"  {path}")
-    print(f"Serve:\n  {VERSION}")
+    print(f"Serve:\n  {version}")
 
 
 if __name__ == "__main__":

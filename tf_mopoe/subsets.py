@@ -5,6 +5,7 @@ Subsets are always ordered by size, then by modality index, so that row `s` of
 """
 
 import itertools
+import operator
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -62,7 +63,13 @@ def _explicit_subsets(
 ) -> tuple[tuple[int, ...], ...]:
     listed = []
     for subset in subsets:
-        members = tuple(sorted(int(index) for index in subset))
+        try:
+            members = tuple(sorted(operator.index(index) for index in subset))
+        except TypeError:
+            raise ValueError(
+                "Each subset in `subsets` must be a list of indices, such as [0, 2]. "
+                f"Received: {subset!r}."
+            ) from None
         if len(set(members)) < len(members) or any(
             not 0 <= index < num_modalities for index in members
         ):

@@ -1,7 +1,10 @@
 """Keras callbacks of the training application."""
 
+import math
+
 import keras
 
+from trainers.errors import RunError
 from trainers.run_folder import History, RunFolder
 
 
@@ -17,5 +20,10 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Adds the epoch's metrics to the history and saves."""
         for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                raise RunError(
+                    f"{name} is {value} after epoch {epoch + 1}; the checkpoint before "
+                    "it is kept. Try a smaller learning_rate."
+                )
             self.history.setdefault(name, []).append(float(value))
         self.run.save_checkpoint(self.model, self.history)

@@ -1,6 +1,7 @@
 """`mopoe-evaluate`: measures a trained run on its test split, and draws it."""
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -162,6 +163,8 @@ def evaluate(run_path: str, metrics: Sequence[str]) -> dict[str, Any]:
       run_path: The run's folder.
       metrics: Names from `METRICS`.
 
+    Metrics measured before of the same model stay in the report.
+
     Returns:
       The content of evaluation.json.
     """
@@ -171,7 +174,8 @@ def evaluate(run_path: str, metrics: Sequence[str]) -> dict[str, Any]:
     import tf_mopoe
 
     evaluation = Evaluation(run)
-    report: dict[str, Any] = {
+    report: dict[str, Any] = _earlier_report(run)
+    report |= {
         "model": evaluation.model.name,
         "tf_mopoe": tf_mopoe.__version__,
         "split": "test",
@@ -185,6 +189,16 @@ def evaluate(run_path: str, metrics: Sequence[str]) -> dict[str, Any]:
             report[name]["seconds"] = round(time.monotonic() - started, 1)
     write_json(run.evaluation_file, report)
     return report
+
+
+def _earlier_report(run: RunFolder) -> dict[str, Any]:
+    """What was measured before of this same model."""
+    try:
+        report = json.loads(run.evaluation_file.read_text())
+    except (OSError, ValueError):
+        return {}
+    same = run.evaluation_file.stat().st_mtime > run.model_file.stat().st_mtime
+    return report if same and isinstance(report, dict) else {}
 
 
 def summary(report: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ class Restored(NamedTuple):
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes JSON so that the file is either the old one or the new one."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager
@@ -70,6 +70,8 @@ class RunFolder:
         Raises:
           UsageError: If the folder can't be written or is of another configuration.
         """
+        if not str(self.path).strip() or self.path == pathlib.Path():
+            raise UsageError("--out: expected a folder of its own for the run.")
         asked = {"recipe": recipe_name, **config.model_dump()}
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -86,8 +88,17 @@ class RunFolder:
                         f"{there.get(field)!r}, not {asked.get(field)!r}. Choose "
                         "another folder, or the settings of this one."
                     )
+        else:
+            self.write_config(recipe_name, config)
+
+    def write_config(self, recipe_name: str, config: TrainConfig) -> None:
+        """Writes config.json.
+
+        Raises:
+          UsageError: If the folder can't be written.
+        """
         try:
-            write_json(self.config_file, asked)
+            write_json(self.config_file, {"recipe": recipe_name, **config.model_dump()})
         except OSError as error:
             raise UsageError(
                 f"--out: can't write {self.path}: {error.strerror}."
@@ -100,12 +111,12 @@ class RunFolder:
           UsageError: If this is no run folder.
         """
         values = self._read_config()
-        recipe = get_recipe(values.pop("recipe", ""))
+        recipe = get_recipe(str(values.pop("recipe", "")))
         return recipe, make_config(recipe.config_class, values)
 
     def _read_config(self) -> dict[str, Any]:
         try:
-            return json.loads(self.config_file.read_text())
+            values = json.loads(self.config_file.read_text())
         except FileNotFoundError:
             raise UsageError(
                 f"{self.path} is no run folder: it has no config.json. Train one with "
@@ -113,6 +124,9 @@ class RunFolder:
             ) from None
         except (OSError, ValueError) as error:
             raise UsageError(f"can't read {self.config_file}: {error}") from None
+        if not isinstance(values, dict):
+            raise UsageError(f"can't read {self.config_file}: it holds no settings.")
+        return values
 
     def load_model(self) -> "keras.Model":
         """The newest model of the run.
@@ -124,7 +138,13 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} has no model yet: `mopoe-train` must complete an epoch."
             )
-        return _load_model(self.model_file)
+        try:
+            return _load_model(self.model_file)
+        except (OSError, ValueError, zipfile.BadZipFile):
+            raise RunError(
+                f"can't load {self.model_file}: it is damaged, or of another version "
+                "of the library. `mopoe-train` restores it from its checkpoint."
+            ) from None
 
     def save_checkpoint(self, model: "keras.Model", history: History) -> None:
         """Writes a checkpoint, then `model.keras` and `history.json` from it."""
@@ -144,7 +164,13 @@ class RunFolder:
     def _publish(self, checkpoint: pathlib.Path) -> None:
         history = (checkpoint / self.history_file.name).read_text()
         # The history is copied last: where it is this one, so is the model.
-        if self.history_file.exists() and self.history_file.read_text() == history:
+        size = (checkpoint / self.model_file.name).stat().st_size
+        if (
+            self.history_file.exists()
+            and self.history_file.read_text() == history
+            and self.model_file.exists()
+            and self.model_file.stat().st_size == size
+        ):
             return
         for target in (self.model_file, self.history_file):
             with replacing(target) as temporary:

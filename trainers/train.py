@@ -59,6 +59,7 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     if done >= config.epochs:
         print(f"{out} has been trained for {done} of {config.epochs} epochs: all done.")
         return
+    run.write_config(recipe_name, config)  # perhaps with more epochs than before
     if done:
         print(f"Resuming {out} after epoch {done} of {config.epochs}.")
     training = recipe.load_data(config, "train").modalities

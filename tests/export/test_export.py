@@ -108,7 +108,7 @@ def test_failed_verification_says_which_and_leaves_no_version(
     monkeypatch.setattr(publish, "write_examples", wrong_examples)
     with pytest.raises(publish.ExportError, match="'encode'.*'loc' differs"):
         publish.publish(model, tmp_path)
-    assert list((tmp_path / "small").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_saved_model_that_a_session_cannot_load_is_refused(model, tmp_path):

@@ -157,3 +157,29 @@ def test_mixed_precision_survives_saving(tmp_path):
     assert loaded.encoders[0].layers[-1].compute_dtype == "bfloat16"
     assert loaded.experts[0].compute_dtype == "float32"
     assert_same_predictions(model, loaded, tiny_batch())
+
+
+def test_own_layers_that_are_not_registered_load_with_custom_objects(tmp_path):
+    class Doubled(keras.layers.Layer):
+        def call(self, inputs):
+            return 2.0 * inputs
+
+    modality = Modality("a", (3,), encoder=Doubled(), decoder=keras.layers.Dense(3))
+    model = MoPoEVAE([modality], latent_dim=2, seed=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(
+        tmp_path / "model.keras", custom_objects={"Doubled": Doubled}
+    )
+    batch = {"a": np.ones([2, 3], "float32")}
+    np.testing.assert_array_equal(
+        loaded.predict(batch, verbose=0)["a"], model.predict(batch, verbose=0)["a"]
+    )
+
+
+def test_network_shared_by_two_modalities_is_refused():
+    shared = keras.layers.Dense(4)
+    with pytest.raises(ValueError, match="object of its own"):
+        MoPoEVAE(
+            [Modality("a", (3,), encoder=shared), Modality("b", (3,), encoder=shared)],
+            latent_dim=2,
+        )

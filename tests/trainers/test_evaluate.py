@@ -31,10 +31,14 @@ def test_report_has_every_number_with_its_protocol(tiny_run, capsys):
 
 
 def test_chosen_metrics_alone_are_measured(tiny_run):
+    (tiny_run / "evaluation.json").unlink(missing_ok=True)
     assert evaluate.main([str(tiny_run), "--metrics", "linear_probe"]) == 0
     report = json.loads((tiny_run / "evaluation.json").read_text())
-    assert "linear_probe" in report
-    assert "joint_coherence" not in report
+    assert set(report) == {"model", "tf_mopoe", "split", "steps", "linear_probe"}
+    assert evaluate.main([str(tiny_run), "--metrics", "figures"]) == 0
+    again = json.loads((tiny_run / "evaluation.json").read_text())
+    assert again["linear_probe"] == report["linear_probe"]  # of the same model: kept
+    assert "figures" in again
 
 
 def test_folder_without_a_run_is_one_line_with_code_2(tmp_path, capsys):

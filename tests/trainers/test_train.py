@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from trainers import train
+from trainers.callbacks import Checkpoint
+from trainers.errors import RunError
 from trainers.run_folder import RunFolder
 
 TINY = ["--set", "pairings=1", "width=0.1", "latent_dim=4", "batch_size=256"]
@@ -160,7 +162,43 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_folder_with_an_unreadable_configuration_is_refused(tmp_path, capsys):
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "[1]", "3"])
+def test_folder_with_an_unreadable_configuration_is_refused(content, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(content)
     assert run_train(tmp_path) == 2
     assert "config.json" in capsys.readouterr().err
+
+
+def test_empty_folder_name_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_train("") == 2
+    assert "--out" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_epochs_than_trained_change_nothing(two_epochs):
+    before = (two_epochs / "config.json").read_text()
+    assert run_train(two_epochs, "schedule=constant", "warmup=0", "--epochs", "1") == 0
+    assert (two_epochs / "config.json").read_text() == before
+
+
+def test_damaged_model_is_restored_from_its_checkpoint(two_epochs, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(two_epochs, out)
+    (out / "model.keras").write_bytes(b"PK")
+    with pytest.raises(RunError, match="damaged"):
+        RunFolder(out).load_model()
+    assert run_train(out, "schedule=constant", "warmup=0", "--epochs", "2") == 0
+    assert int(RunFolder(out).load_model().optimizer.iterations) == 2 * (1258 // 256)
+
+
+def test_loss_that_is_not_finite_stops_without_a_checkpoint(two_epochs, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(two_epochs, out)
+    run = RunFolder(out)
+    restored = run.restore()
+    callback = Checkpoint(run, restored.history)
+    callback.set_model(restored.model)
+    with pytest.raises(RunError, match="kl_bound is nan after epoch 3"):
+        callback.on_epoch_end(2, {"kl_bound": float("nan")})
+    assert len(run.restore().history["loss"]) == 2

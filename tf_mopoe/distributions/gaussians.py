@@ -247,7 +247,16 @@ def geometric_mean(
 
     Returns:
       `loc` and `log_scale` of shape `[..., D]`.
+
+    Raises:
+      ValueError: If `weights` are not as described.
     """
     powers = np.asarray(weights, dtype=np.float64)[np.newaxis]  # [1, M]
+    count = gaussians.loc.shape[-2]
+    if powers.shape != (1, count) or powers.min() < 0 or abs(powers.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"`weights` must be {count} numbers, not negative, of sum 1. "
+            f"Received: {weights}."
+        )
     loc, log_scale = subset_products(*gaussians, powers)  # [..., 1, D]
     return DiagonalGaussian(loc[..., 0, :], log_scale[..., 0, :])

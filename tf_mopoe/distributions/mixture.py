@@ -61,8 +61,9 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
           name: Name of the distribution.
 
         Raises:
-          ValueError: If `loc` is not of rank 2 or more with a known M, `present` does
-            not fit it, or `subsets` or `prior_expert` is not one of those above.
+          ValueError: If `loc` is not floating, of rank 2 or more and with a known M,
+            `scale` or `present` does not fit it, or `subsets` or `prior_expert` is not
+            one of those above.
         """
         parameters = dict(locals())
         with tf.name_scope(name):
@@ -83,6 +84,13 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
                 raise ValueError(
                     "`present` must have the shape of `loc` without its last dimension,"
                     f" {self._loc.shape[:-1]}. Received: {self._present.shape}."
+                )
+            if not dtype.is_floating or not self._scale.shape.is_compatible_with(
+                self._loc.shape
+            ):
+                raise ValueError(
+                    "`loc` and `scale` must be floating and of one shape. Received: "
+                    f"{dtype.name} {self._loc.shape}, {self._scale.shape}."
                 )
             self._subsets = subsets
             self._prior_expert = prior_expert

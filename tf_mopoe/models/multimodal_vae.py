@@ -38,7 +38,7 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
         sum_m r_m (-log p(x_m | z)) + beta sum_S w_S KL(q_S || p),   z ~ q(z | X)
 
     and its terms are metrics: `loss`, `<modality>_log_likelihood` (mean over the rows
-    in which the modality is present), `kl_bound`, `beta`.
+    in which the modality is present; 0 if there was none), `kl_bound`, `beta`.
     """
 
     def __init__(
@@ -246,12 +246,13 @@ class MultimodalVAE(TrainingMixin, InferenceMixin):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None):
         """Rebuilds the model from `get_config`'s dictionary."""
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            modalities = [
-                keras.saving.deserialize_keras_object(entry)
-                for entry in config["modalities"]
-            ]
-            beta = keras.saving.deserialize_keras_object(config["beta"])
+        modalities = [
+            keras.saving.deserialize_keras_object(entry, custom_objects=custom_objects)
+            for entry in config["modalities"]
+        ]
+        beta = keras.saving.deserialize_keras_object(
+            config["beta"], custom_objects=custom_objects
+        )
         return cls(**{**config, "modalities": modalities, "beta": beta})
 
 
@@ -267,6 +268,13 @@ def _checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
                 f"`likelihood` of modality {modality.name!r} must be one of "
                 f"{sorted(LIKELIHOODS)}. Received: {modality.likelihood!r}."
             )
+    networks = [m.encoder for m in modalities] + [m.decoder for m in modalities]
+    given = [id(network) for network in networks if network is not None]
+    if len(set(given)) < len(given):
+        raise ValueError(
+            "Each `encoder` and `decoder` of `modalities` must be an object of its "
+            "own: a shared network could not be saved. Build it twice."
+        )
     names = [modality.name for modality in modalities]
     if not names or len(set(names)) < len(names):
         raise ValueError(
