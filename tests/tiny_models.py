@@ -80,3 +80,10 @@ def loss_and_gradients(model, batch):
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x=batch, training=False)
     return float(loss), tape.gradient(loss, model.trainable_variables)
+
+
+def train_logs(model, batch):
+    """Metrics of one training step alone; older Keras goes on averaging over steps."""
+    model.reset_metrics()
+    logs = model.train_on_batch(batch, return_dict=True)
+    return {name: float(value) for name, value in logs.items()}

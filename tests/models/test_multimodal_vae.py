@@ -10,6 +10,7 @@ from tests.tiny_models import (
     loss_and_gradients,
     tiny_batch,
     tiny_model,
+    train_logs,
 )
 
 
@@ -60,7 +61,7 @@ def test_noise_of_a_step_follows_from_the_seed_and_the_steps_number_alone():
         model.seed = seed
         model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
         model.optimizer.iterations.assign(first_step)
-        return [model.train_on_batch(batch, return_dict=True)["loss"] for _ in range(2)]
+        return [train_logs(model, batch)["loss"] for _ in range(2)]
 
     first = losses(seed=1, first_step=0)
     assert len(set(first)) == 2  # each step draws anew
@@ -111,9 +112,7 @@ def test_xla_gives_the_same_losses(monkeypatch):
     for jit_compile in (False, True):
         model = tiny_model()
         model.compile("sgd", jit_compile=jit_compile, run_eagerly=not jit_compile)
-        results.append(
-            [model.train_on_batch(batch, return_dict=True) for _ in range(2)]
-        )
+        results.append([train_logs(model, batch) for _ in range(2)])
     for expected, actual in zip(*results, strict=True):
         assert actual == pytest.approx(expected, rel=1e-4)
 
@@ -131,9 +130,7 @@ def test_mixed_precision_stays_close_to_float32(name, tolerance, policy, monkeyp
         policy(dtype)
         model = tiny_model(subsets="full")
         model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
-        results.append(
-            [model.train_on_batch(batch, return_dict=True)["loss"] for _ in range(2)]
-        )
+        results.append([train_logs(model, batch)["loss"] for _ in range(2)])
     assert model.encoders[0].layers[-1].compute_dtype == name.removeprefix("mixed_")
     assert model.posterior(batch).dtype == tf.float32
     assert {value.dtype for value in model.sample(2).values()} == {tf.float32}
@@ -148,7 +145,7 @@ def test_float64_is_float64_throughout(policy):
     model.compile("sgd")
     x = {name: value.astype("float64") for name, value in tiny_batch().items()}
     x["present"] = {"a": np.arange(8) % 3 > 0}
-    logs = model.train_on_batch(x, return_dict=True)
+    logs = train_logs(model, x)
     assert np.all(np.isfinite(list(logs.values())))
     assert {variable.dtype for variable in model.trainable_variables} == {"float64"}
     assert model.posterior(x).dtype == tf.float64
