@@ -2,7 +2,8 @@
 
 All tensors are named, flat and have the batch first. Every modality is a required
 input `<modality>` beside a required flag `has_<modality>` (bool `[B]`); where the flag
-is False the values may be anything, zeros by convention.
+is False the values may be anything, zeros by convention. A row with NaN or infinity in
+values that are present is answered with NaN; no other row of the batch is touched.
 """
 
 from collections.abc import Callable
@@ -42,11 +43,11 @@ def make_signatures(model: MultimodalVAE) -> dict[str, Signature]:
         return model.posterior_of(_batch(model, flat))
 
     def reconstruct(flat):
-        return model.decode(posterior(flat).mean())
+        return _with_nan(flat, model, model.decode(posterior(flat).mean()))
 
     def encode(flat):
         q = posterior(flat)
-        return {"loc": q.mean(), "scale": q.stddev()}
+        return _with_nan(flat, model, {"loc": q.mean(), "scale": q.stddev()})
 
     return {
         RECONSTRUCT: Signature(reconstruct, inputs),
@@ -62,3 +63,21 @@ def _batch(model: MultimodalVAE, flat: dict[str, tf.Tensor]) -> Batch:
     return unpack_batch(
         nested, model.modalities, model.latent_dtype, check_finite=False
     )
+
+
+def _with_nan(
+    flat: dict[str, tf.Tensor], model: MultimodalVAE, outputs: dict[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Answers rows that can't be answered with NaN: a ReLU may have hidden theirs."""
+    invalid = tf.zeros_like(flat[FLAG_PREFIX + model.modality_names[0]])  # [B]
+    for name in model.modality_names:
+        value = flat[name]
+        finite = tf.reduce_all(
+            tf.math.is_finite(value), axis=list(range(1, len(value.shape)))
+        )
+        invalid |= flat[FLAG_PREFIX + name] & ~finite
+    marked = {}
+    for name, output in outputs.items():
+        rows = tf.reshape(invalid, [-1] + [1] * (len(output.shape) - 1))
+        marked[name] = tf.where(rows, tf.constant(float("nan"), output.dtype), output)
+    return marked
