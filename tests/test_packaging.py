@@ -6,7 +6,11 @@ import runpy
 from unittest import mock
 
 import setuptools
-import tomllib
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10; pytest brings this one
+    import tomli as tomllib
 
 ROOT = pathlib.Path(__file__).parents[1]
 
