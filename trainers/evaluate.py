@@ -159,11 +159,11 @@ class Evaluation:
 def evaluate(run_path: str, metrics: Sequence[str]) -> dict[str, Any]:
     """Evaluates a run and writes its evaluation.json.
 
+    Metrics measured before of the same model stay in the report.
+
     Args:
       run_path: The run's folder.
       metrics: Names from `METRICS`.
-
-    Metrics measured before of the same model stay in the report.
 
     Returns:
       The content of evaluation.json.

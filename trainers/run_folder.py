@@ -133,6 +133,7 @@ class RunFolder:
 
         Raises:
           UsageError: If no epoch has been trained.
+          RunError: If the file can't be loaded.
         """
         if not self.model_file.exists():
             raise UsageError(
@@ -163,7 +164,7 @@ class RunFolder:
 
     def _publish(self, checkpoint: pathlib.Path) -> None:
         history = (checkpoint / self.history_file.name).read_text()
-        # The history is copied last: where it is this one, so is the model.
+        # The history is copied last: where it is this one, so was the model.
         size = (checkpoint / self.model_file.name).stat().st_size
         if (
             self.history_file.exists()

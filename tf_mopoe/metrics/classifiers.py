@@ -40,7 +40,7 @@ def train_classifier(
     labels: np.ndarray,
     *,
     num_classes: int,
-    epochs: int = 5,
+    epochs: int = 8,
     batch_size: int = 128,
     seed: int = 0,
     name: str | None = None,
