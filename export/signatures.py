@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_mopoe.models import MultimodalVAE
-from tf_mopoe.models.batches import Batch, unpack_batch
+from tf_mopoe.models.batches import Batch
 
 RECONSTRUCT = "serving_default"
 ENCODE = "encode"
@@ -33,9 +33,10 @@ def make_signatures(model: MultimodalVAE) -> dict[str, Signature]:
     present, `encode` the posterior's `loc` and `scale`, `[B, D]`.
     """
     inputs: dict[str, tf.TensorSpec] = {}
-    for modality in model.modalities:
+    for modality, likelihood in zip(model.modalities, model.likelihoods):
         name, shape = modality.name, (None, *modality.event_shape)
-        inputs[name] = tf.TensorSpec(shape, tf.float32, name=name)
+        dtype = tf.int32 if likelihood.integer else tf.float32
+        inputs[name] = tf.TensorSpec(shape, dtype, name=name)
         flag = FLAG_PREFIX + name
         inputs[flag] = tf.TensorSpec([None], tf.bool, name=flag)
 
@@ -43,7 +44,7 @@ def make_signatures(model: MultimodalVAE) -> dict[str, Signature]:
         return model.posterior_of(_batch(model, flat))
 
     def reconstruct(flat):
-        return _with_nan(flat, model, model.decode(posterior(flat).mean()))
+        return _with_nan(flat, model, model.reconstruct(_batch(model, flat)))
 
     def encode(flat):
         q = posterior(flat)
@@ -60,9 +61,7 @@ def _batch(model: MultimodalVAE, flat: dict[str, tf.Tensor]) -> Batch:
     nested = {name: flat[name] for name in names}
     nested["present"] = {name: flat[FLAG_PREFIX + name] for name in names}
     # A server's batch mixes requests: one row's NaN must not fail the others' rows.
-    return unpack_batch(
-        nested, model.modalities, model.latent_dtype, check_finite=False
-    )
+    return model.unpack_batch(nested, check_values=False)
 
 
 def _with_nan(
@@ -72,6 +71,8 @@ def _with_nan(
     invalid = tf.zeros_like(flat[FLAG_PREFIX + model.modality_names[0]])  # [B]
     for name in model.modality_names:
         value = flat[name]
+        if not value.dtype.is_floating:
+            continue
         finite = tf.reduce_all(
             tf.math.is_finite(value), axis=list(range(1, len(value.shape)))
         )

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mopoe import Modality, MoPoEVAE, nets
-from tf_mopoe.layers import mixture_of_experts
+from tf_mopoe.distributions import noise
 
 #: Sizes of the modalities that `tiny_model` knows by name.
 SIZES = {"a": 3, "b": 4, "c": 2}
@@ -56,7 +56,7 @@ def tiny_batch(names="ab", rows: int = 8, seed: int = 1) -> dict[str, np.ndarray
 def fix_noise(monkeypatch, value: float = 0.0) -> None:
     """Makes every z of training and evaluation loc + scale * value."""
     monkeypatch.setattr(
-        mixture_of_experts,
+        noise,
         "standard_normal",
         lambda shape, seed, dtype: tf.fill(shape, tf.cast(value, dtype)),
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import operator
 import re
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import keras
 
 #: Names that mean something else in a batch or in a serving signature.
 RESERVED_NAMES = ("present", "seed")
+#: Values of `likelihood_scale` that make it a variable of the model.
+LEARNED_SCALES = ("per_modality", "per_element")
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
@@ -24,13 +27,29 @@ class Modality:
         serving signatures use themselves.
       event_shape: Shape of one observation, without the batch dimension.
       encoder: Any Keras layer or model from `[B, *event_shape]` to features `[B, F]`;
-        the model puts the Gaussian's two heads on top. None: one that fits the shape.
-      decoder: Any Keras layer or model from `[B, D]` to the likelihood's parameters
-        `[B, *event_shape]`. None: one that fits the shape.
-      likelihood: `"normal"`, `"laplace"`, `"bernoulli"` (logits; values in [0, 1]) or
-        `"categorical"` (logits; one-hot over the last axis).
-      likelihood_scale: Scale of `"normal"` and `"laplace"`, in units of the data.
-      reconstruction_weight: Factor r of this modality's log-likelihood in the loss.
+        the model puts the Gaussians' heads on top. None: one that fits the shape.
+      decoder: Any Keras layer or model from `[B, D + style_dim]`, the shared latent
+        followed by the style, to the likelihood's parameters: `[B, *event_shape]`, or
+        as `likelihood` says. None: one that fits the shape.
+      likelihood: A key of `tf_mopoe.distributions.LIKELIHOODS`, the decoder's output
+        in brackets: `"normal"`, `"laplace"`, `"student_t"` of 4 degrees of freedom
+        (location); `"bernoulli"`, `"continuous_bernoulli"` (logits; values in [0, 1]);
+        `"categorical"` (logits; one-hot over the last axis), `"integer_categorical"`
+        (logits `[..., num_classes]`; class indices); for counts `"poisson"`,
+        `"negative_binomial"` (log of the mean) and
+        `"zero_inflated_negative_binomial"` (`[..., 2]`: log of the mean, logit of the
+        extra zeros). For a table of several kinds a list of (key, number of columns),
+        such as `[("normal", 3), ("categorical", 5)]`.
+      likelihood_scale: Scale of `"normal"`, `"laplace"` and `"student_t"`, in units of
+        the data; overdispersion a of the negative binomials, whose variance is
+        mean + a mean^2. A number, or learned: `"per_modality"`, one for all elements,
+        or `"per_element"`, one for each.
+      num_classes: C, for `"integer_categorical"` alone.
+      reconstruction_weight: Factor r of this modality's log-likelihood in the loss; or
+        `"dimension"`: the number of variables of the model's largest modality, divided
+        by this one's.
+      style_dim: Size of this modality's own latent, its style; 0 for none.
+      beta_style: Factor of the style's divergence in the loss.
 
     Raises:
       ValueError, TypeError: If an argument is not as described.
@@ -40,9 +59,12 @@ class Modality:
     event_shape: Sequence[int]
     encoder: keras.layers.Layer | None = None
     decoder: keras.layers.Layer | None = None
-    likelihood: str = "normal"
-    likelihood_scale: float = 1.0
-    reconstruction_weight: float = 1.0
+    likelihood: str | Sequence[tuple[str, int]] = "normal"
+    likelihood_scale: float | str = 1.0
+    num_classes: int | None = None
+    reconstruction_weight: float | str = 1.0
+    style_dim: int = 0
+    beta_style: float = 1.0
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not re.fullmatch(
@@ -74,17 +96,54 @@ class Modality:
                     f"`{field}` of modality {self.name!r} must be a Keras layer or "
                     f"model, or None. Received: {value!r}."
                 )
-        if not (self.likelihood_scale > 0 and math.isfinite(self.likelihood_scale)):
+        self._check_likelihood()
+        if self.reconstruction_weight != "dimension":
+            self._check_number("reconstruction_weight", "0 or more, or 'dimension'")
+        self._check_number("beta_style", "0 or more")
+        if not isinstance(self.style_dim, numbers.Integral) or self.style_dim < 0:
             raise ValueError(
-                f"`likelihood_scale` of modality {self.name!r} must be positive. "
-                f"Received: {self.likelihood_scale!r}."
+                f"`style_dim` of modality {self.name!r} must be a whole number from 0. "
+                f"Received: {self.style_dim!r}."
             )
-        weight = self.reconstruction_weight
-        if not (weight >= 0 and math.isfinite(weight)):
+
+    def _check_likelihood(self):
+        if not isinstance(self.likelihood, str):
+            try:
+                pairs = tuple((str(n), operator.index(w)) for n, w in self.likelihood)
+            except (TypeError, ValueError):
+                pairs = ()
+            if not pairs:
+                raise ValueError(
+                    f"`likelihood` of modality {self.name!r} must be a name or a list "
+                    "of (name, number of columns). "
+                    f"Received: {self.likelihood!r}."
+                )
+            object.__setattr__(self, "likelihood", pairs)
+        if self.likelihood_scale not in LEARNED_SCALES:
+            scales = "positive, or one of " + str(list(LEARNED_SCALES))
+            self._check_number("likelihood_scale", scales, above_zero=True)
+        classes = self.num_classes
+        if classes is not None and (
+            not isinstance(classes, numbers.Integral) or classes < 2
+        ):
             raise ValueError(
-                f"`reconstruction_weight` of modality {self.name!r} must be 0 or more. "
-                f"Received: {weight!r}."
+                f"`num_classes` of modality {self.name!r} must be a whole number from "
+                f"2. Received: {classes!r}."
             )
+
+    def _check_number(self, field: str, expected: str, *, above_zero: bool = False):
+        value = getattr(self, field)
+        if (
+            not isinstance(value, numbers.Real)
+            or not math.isfinite(value)
+            or value < 0
+            or (above_zero and value == 0)
+        ):
+            raise ValueError(
+                f"`{field}` of modality {self.name!r} must be {expected}. "
+                f"Received: {value!r}."
+            )
+        object.__setattr__(self, field, float(value))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, networks serialised."""

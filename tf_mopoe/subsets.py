@@ -4,18 +4,82 @@ Subsets are always ordered by size, then by modality index, so that row `s` of
 `membership_mask(M)` is the subset that component `s` of every mixture belongs to.
 """
 
+import dataclasses
 import itertools
 import operator
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 #: Families of subsets that have a name; see `membership_mask`.
-SUBSET_FAMILIES = ("nonempty", "powerset", "singletons", "full")
+SUBSET_FAMILIES = (
+    "nonempty",
+    "powerset",
+    "singletons",
+    "singletons_and_prior",
+    "full",
+)
 
-#: What `subsets=` accepts: a family's name or the subsets themselves, by index.
-SubsetSpec = str | Sequence[Iterable[int]]
+
+@dataclasses.dataclass(frozen=True)
+class SubsetSampler:
+    """Mixes k subsets of each row instead of all 2^n - 1, for many modalities.
+
+    Each row gets the subsets of `always` that can be formed from its n modalities
+    present, and a sample of its other non-empty subsets, shared out evenly over them.
+    Weights are such that any sum over the uniform mixture of all 2^n - 1 is estimated
+    without bias: 1 / (2^n - 1) for each subset of `always`, and equal shares of the
+    rest for the sampled ones. Training samples anew in each step and row; inference
+    takes the same sample for all rows that have the same modalities, by `seed`.
+
+    Attributes:
+      num_subsets: k, subsets a row, more than `always` lists.
+      always: Subsets that are never left to chance, by modality index; in a model also
+        by name.
+      seed: Of the sample in inference.
+
+    Raises:
+      ValueError: If an argument is not as described.
+    """
+
+    num_subsets: int
+    always: Sequence[Iterable[int]] = ()
+    seed: int = 0
+
+    def __post_init__(self):
+        always = tuple(tuple(subset) for subset in self.always)
+        object.__setattr__(self, "always", always)
+        if not all(always) or len({frozenset(s) for s in always}) < len(always):
+            raise ValueError(
+                "`always` must list non-empty subsets, each only once. "
+                f"Received: {self.always!r}."
+            )
+        if not isinstance(
+            self.num_subsets, (int, np.integer)
+        ) or self.num_subsets <= len(always):
+            raise ValueError(
+                f"`num_subsets` must be a whole number above {len(always)}, the number "
+                f"of subsets in `always`. Received: {self.num_subsets!r}."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {
+            "num_subsets": int(self.num_subsets),
+            "always": [list(subset) for subset in self.always],
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SubsetSampler":
+        """Rebuilds the sampler from `get_config`'s dictionary."""
+        return cls(**config)
+
+
+#: What `subsets=` accepts: a family's name, the subsets by index, or a sampler.
+SubsetSpec = str | Sequence[Iterable[int]] | SubsetSampler
 
 
 def subset_indices(
@@ -27,8 +91,9 @@ def subset_indices(
       num_modalities: Number of modalities M, at least 1.
       subsets: `"nonempty"` (2^M - 1 subsets; the published code), `"powerset"`
         (2^M; the formula of Sutter et al., ICLR 2021, where the empty subset is the
-        prior), `"singletons"` (MMVAE), `"full"` (MVAE), or an explicit sequence of
-        subsets, each a sequence of indices in [0, M).
+        prior), `"singletons"` (MMVAE), `"singletons_and_prior"` (mmJSD), `"full"`
+        (MVAE), or an explicit sequence of subsets, each a sequence of indices in
+        [0, M).
 
     Raises:
       ValueError: If M < 1, the family is unknown, or an explicit list is empty,
@@ -43,6 +108,7 @@ def subset_indices(
             "nonempty": range(1, num_modalities + 1),
             "powerset": range(num_modalities + 1),
             "singletons": range(1, 2),
+            "singletons_and_prior": range(2),
             "full": range(num_modalities, num_modalities + 1),
         }
         if subsets not in sizes:
@@ -54,6 +120,10 @@ def subset_indices(
             subset
             for size in sizes[subsets]
             for subset in itertools.combinations(range(num_modalities), size)
+        )
+    if isinstance(subsets, SubsetSampler):
+        raise ValueError(
+            "A SubsetSampler has no list of subsets: it draws them for each row."
         )
     return _explicit_subsets(num_modalities, subsets)
 
@@ -106,6 +176,15 @@ def membership_mask(
     for row, members in enumerate(listed):
         mask[row, list(members)] = True
     return mask
+
+
+def has_empty_subset(subsets: SubsetSpec) -> bool:
+    """Whether the prior alone, the empty subset's posterior, is in the mixture."""
+    if isinstance(subsets, SubsetSampler):
+        return False
+    # It is of no modality: listing the family for one finds it.
+    listed = subset_indices(1, subsets) if isinstance(subsets, str) else subsets
+    return not all(len(list(members)) for members in listed)
 
 
 def subset_names(

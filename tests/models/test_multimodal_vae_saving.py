@@ -100,10 +100,19 @@ def test_every_argument_survives_saving(tmp_path):
                 "likelihood": "laplace",
                 "likelihood_scale": 0.75,
                 "reconstruction_weight": 0.25,
+                "beta_style": 3.0,
             },
-            "b": {"likelihood": "bernoulli"},
+            "b": {
+                "likelihood": [("student_t", 3), ("normal", 1)],
+                "likelihood_scale": "per_element",
+                "reconstruction_weight": "dimension",
+            },
         },
         beta=2.5,
+        beta_content=0.5,
+        beta_style=0.2,
+        objective="dreg",
+        num_samples=3,
         subsets=[["b"], ["a", "b"]],
         prior_expert="every_subset",
         component_draw="contiguous",
@@ -112,15 +121,16 @@ def test_every_argument_survives_saving(tmp_path):
     )
     loaded = reload(model, tmp_path)
     for name in (
-        "name", "latent_dim", "beta", "subsets", "prior_expert", "component_draw",
-        "seed", "modality_names",
+        "name", "latent_dim", "beta", "beta_content", "beta_style", "objective",
+        "num_samples", "subsets", "prior_expert", "component_draw", "seed",
+        "modality_names", "reconstruction_weights", "beta_styles",
     ):  # fmt: skip
         assert getattr(loaded, name) == getattr(model, name), name
     np.testing.assert_array_equal(loaded.mask, [[False, True], [True, True]])
     for left, right in zip(loaded.modalities, model.modalities, strict=True):
         for name in (
             "name", "event_shape", "likelihood", "likelihood_scale",
-            "reconstruction_weight",
+            "reconstruction_weight", "style_dim", "beta_style", "num_classes",
         ):  # fmt: skip
             assert getattr(left, name) == getattr(right, name), name
     batch = tiny_batch()

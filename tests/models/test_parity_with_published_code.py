@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests import reference
 from tests.tiny_models import train_logs
 from tf_mopoe import Modality, MoPoEVAE, nets
-from tf_mopoe.layers import mixture_of_experts
+from tf_mopoe.distributions import noise
 
 NAMES = ("m0", "m1", "m2")
 METHODS = {
@@ -47,7 +47,7 @@ def published_model(method):
 @pytest.fixture
 def without_noise(monkeypatch):
     monkeypatch.setattr(
-        mixture_of_experts,
+        noise,
         "standard_normal",
         lambda shape, seed, dtype: tf.zeros(shape, dtype),
     )

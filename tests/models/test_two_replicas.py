@@ -25,13 +25,13 @@ tf.config.set_logical_device_configuration(
 )
 
 from tests.tiny_models import tiny_batch, tiny_model
-from tf_mopoe.layers import mixture_of_experts
+from tf_mopoe.distributions import noise
 
 x = tiny_batch(rows=16)
 x["present"] = {"a": np.arange(16) % 3 > 0}
 
 
-mixture_of_experts.standard_normal = (
+noise.standard_normal = (
     lambda shape, seed, dtype: tf.zeros(shape, dtype)
 )
 

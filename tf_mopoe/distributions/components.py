@@ -2,14 +2,8 @@
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-
-def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
-    """Turns `seed` into int32 `[2]`: an int by value, None by fresh entropy."""
-    if seed is None or tf.is_tensor(seed) or np.ndim(seed):
-        return tfp.random.sanitize_seed(seed)
-    return tf.constant([0, seed], tf.int32)
+from tf_mopoe.distributions.noise import split_seed, uniform
 
 
 def independent_components(
@@ -28,14 +22,17 @@ def independent_components(
     available = _all_where_none(available)
     counts = tf.reduce_sum(tf.cast(available, tf.int32), axis=-1)  # [..., B]
     shape = tf.concat([[num_draws], tf.shape(counts)], axis=0)
-    uniform = tf.random.stateless_uniform(shape, seed)
-    return _nth_available(available, _floor_of_product(uniform, counts))
+    return _nth_available(available, _floor_of_product(uniform(shape, seed), counts))
 
 
 def stratified_components(
-    available: tf.Tensor, seed: tf.Tensor, present: tf.Tensor | None = None
+    available: tf.Tensor,
+    seed: tf.Tensor,
+    present: tf.Tensor | None = None,
+    *,
+    num_draws: int = 1,
 ) -> tf.Tensor:
-    """Draws one component a row, shared out evenly over the batch.
+    """Draws components for every row, each draw shared out evenly over the batch.
 
     Rows with the same modalities present form a group; of its n rows every one of the
     S_g available components gets floor(n / S_g) or ceil(n / S_g), and each row gets
@@ -44,38 +41,88 @@ def stratified_components(
 
         component(i) = floor((i S_g + r) / n)
 
-    which is systematic sampling in integers, so that rounding can't unbalance it.
+    which is systematic sampling in integers, so that rounding can't unbalance it. The
+    draws of one row are independent, as importance weighting needs.
 
     Args:
       available: bool `[B, S]`; a row without any draws from all S.
       seed: int32 `[2]`.
       present: bool `[B, M]` that `available` follows from; None if all rows are alike.
+      num_draws: Number of draws K of each row.
 
     Returns:
-      int32 `[B]` in [0, S).
+      int32 `[K, B]` in [0, S).
     """
-    rank_seed, shift_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    rank_seed, shift_seed = split_seed(seed)
     available = _all_where_none(available)
     counts = tf.reduce_sum(tf.cast(available, tf.int32), axis=-1)  # [B]
     batch = tf.shape(counts)[0]
-    shuffled = tf.argsort(tf.random.stateless_uniform([batch], rank_seed))  # [B]
-    uniform = tf.random.stateless_uniform([batch], shift_seed)
+    draws = [num_draws, batch]
+    shuffled = tf.argsort(uniform(draws, rank_seed))  # [K, B]
+    fraction = uniform(draws, shift_seed)
     if present is None:
         order, rank, size = shuffled, tf.range(batch), batch
-        shift = _floor_of_product(uniform[:1], counts[:1])
+        shift = _floor_of_product(fraction[:, :1], counts[:1])
+        counts = counts[tf.newaxis]
     else:
         bits = 2 ** np.arange(present.shape[-1], dtype=np.int64)
         pattern = tf.reduce_sum(tf.cast(present, tf.int64) * bits, axis=-1)  # [B]
         by_pattern = tf.argsort(tf.gather(pattern, shuffled), stable=True)
-        order = tf.gather(shuffled, by_pattern)
+        order = tf.gather(shuffled, by_pattern, batch_dims=1)
         pattern = tf.gather(pattern, order)  # ascending, rows in random order within
         first = tf.searchsorted(pattern, pattern, side="left")
         rank = tf.range(batch) - first
         size = tf.searchsorted(pattern, pattern, side="right") - first
         counts = tf.gather(counts, order)
-        shift = _floor_of_product(tf.gather(uniform, first), counts)
+        shift = _floor_of_product(tf.gather(fraction, first, batch_dims=1), counts)
     nth = (rank * counts + shift) // size
-    return _nth_available(available, tf.gather(nth, tf.argsort(order)))
+    nth = tf.gather(nth, tf.argsort(order), batch_dims=1)
+    return _nth_available(available, nth)
+
+
+def weighted_components(
+    weights: tf.Tensor, seed: tf.Tensor, *, num_draws: int = 1
+) -> tf.Tensor:
+    """Draws components by weights of any size, each draw stratified over the batch.
+
+    Row b, the i-th in a random order, takes the component in whose share of [0, 1) the
+    number (i + v) / B falls, v uniform: for each row alone that is uniform.
+
+    Args:
+      weights: `[B, S]`, rows of sum 1; a row of zeros draws from all S alike.
+      seed: int32 `[2]`.
+      num_draws: Number of draws K of each row, independent of each other.
+
+    Returns:
+      int32 `[K, B]` in [0, S).
+    """
+    rank_seed, shift_seed = split_seed(seed)
+    batch = tf.shape(weights)[0]
+    rank = tf.argsort(uniform([num_draws, batch], rank_seed))
+    shift = uniform([num_draws, 1], shift_seed, tf.float64)
+    point = (tf.cast(rank, tf.float64) + shift) / tf.cast(batch, tf.float64)  # [K, B]
+    return component_at(weights, point)
+
+
+def component_at(weights: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
+    """The component in whose share of [0, 1) a point falls.
+
+    Args:
+      weights: `[..., S]`, rows of sum 1; a row of zeros stands for equal weights.
+      point: `[n..., ...]` in [0, 1).
+
+    Returns:
+      int32 `[n..., ...]` in [0, S); never one of weight 0.
+    """
+    count = weights.shape[-1]
+    weights = tf.cast(weights, tf.float64)
+    total = tf.reduce_sum(weights, axis=-1, keepdims=True)
+    weights = tf.where(total > 0.0, weights / total, 1.0 / count)
+    upto = tf.cumsum(weights, axis=-1)  # [..., S]
+    passed = tf.cast(upto <= point[..., tf.newaxis], tf.int32)  # [n..., ..., S]
+    # Rounding may leave the sum below 1: then the last one that has any weight.
+    last = count - 1 - tf.argmax(tf.reverse(weights > 0.0, [-1]), -1, tf.int32)
+    return tf.minimum(tf.reduce_sum(passed, axis=-1), last)
 
 
 def contiguous_components(batch: int | tf.Tensor, num_components: int) -> tf.Tensor:
@@ -99,8 +146,8 @@ def _all_where_none(available: tf.Tensor) -> tf.Tensor:
     return available | ~tf.reduce_any(available, axis=-1, keepdims=True)
 
 
-def _floor_of_product(uniform: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    drawn = tf.cast(uniform * tf.cast(counts, uniform.dtype), tf.int32)
+def _floor_of_product(fraction: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    drawn = tf.cast(fraction * tf.cast(counts, fraction.dtype), tf.int32)
     return tf.minimum(drawn, counts - 1)
 
 

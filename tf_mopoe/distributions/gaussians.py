@@ -1,5 +1,6 @@
 """Diagonal Gaussians: products of experts and Kullback-Leibler divergences."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,16 +23,16 @@ class DiagonalGaussian(NamedTuple):
     log_scale: tf.Tensor
 
 
-def prior_mask(mask: np.ndarray, prior_expert: str) -> np.ndarray:
+def prior_mask(mask: np.ndarray | tf.Tensor, prior_expert: str):
     """Says in which subsets' products the prior N(0, I) takes part as an expert.
 
     Args:
-      mask: bool `[S, M]` membership mask.
+      mask: bool `[..., S, M]` membership mask.
       prior_expert: `"full_set"`: in the product of all M modalities only (the
         published code); `"none"`; `"every_subset"` (MVAE, Wu and Goodman 2018).
 
     Returns:
-      bool `[S]`.
+      bool `[..., S]`, as `mask` NumPy's or TensorFlow's.
 
     Raises:
       ValueError: If `prior_expert` is not one of the three.
@@ -41,6 +42,10 @@ def prior_mask(mask: np.ndarray, prior_expert: str) -> np.ndarray:
             f"`prior_expert` must be one of {list(PRIOR_EXPERTS)}. "
             f"Received: {prior_expert!r}."
         )
+    if tf.is_tensor(mask):
+        full = tf.reduce_all(mask, axis=-1)
+        ones = tf.ones_like(full)
+        return {"full_set": full, "every_subset": ones, "none": ~ones}[prior_expert]
     if prior_expert == "every_subset":
         return np.ones(mask.shape[0], dtype=bool)
     if prior_expert == "full_set":
@@ -51,9 +56,9 @@ def prior_mask(mask: np.ndarray, prior_expert: str) -> np.ndarray:
 def subset_products(
     loc: tf.Tensor,
     log_scale: tf.Tensor,
-    mask: np.ndarray,
+    mask: np.ndarray | tf.Tensor,
     *,
-    with_prior: np.ndarray | None = None,
+    with_prior: np.ndarray | tf.Tensor | None = None,
     present: tf.Tensor | None = None,
     formed: tf.Tensor | None = None,
 ) -> DiagonalGaussian:
@@ -74,7 +79,9 @@ def subset_products(
       loc: Experts' means, `[..., M, D]`.
       log_scale: Logarithms of their standard deviations, `[..., M, D]`.
       mask: bool `[S, M]` membership mask; numbers are powers of the experts' densities.
-      with_prior: bool `[S]`, where N(0, I) is one more expert; nowhere by default.
+        As a bool tensor `[..., S, M]` it may differ from row to row.
+      with_prior: bool `[S]`, where N(0, I) is one more expert; nowhere by default. As
+        `mask` a tensor `[..., S]`.
       present: bool `[..., M]`. An expert that is not present has precision exactly 0;
         its `loc` and `log_scale` may hold anything, NaN included.
       formed: bool `[..., S]`. Subsets that are not formed get N(0, I). By default
@@ -87,7 +94,8 @@ def subset_products(
     if present is not None:
         present = tf.convert_to_tensor(present, tf.bool)
     floor = tf.constant(-80.0 if dtype == tf.float32 else -690.0, dtype)
-    with_prior = np.zeros(len(mask), bool) if with_prior is None else with_prior
+    if with_prior is None:
+        with_prior = prior_mask(mask, "none")
     log_precision = -2.0 * log_scale  # [..., M, D]
     if present is not None:
         here = present[..., tf.newaxis]  # [..., M, 1]
@@ -98,7 +106,8 @@ def subset_products(
         tf.reduce_max(log_precision, axis=-2, keepdims=True)
     )  # [..., 1, D]
     shift = tf.where(tf.math.is_inf(shift), tf.zeros([], dtype), shift)
-    if with_prior.any():
+    any_prior = tf.is_tensor(with_prior) or with_prior.any()
+    if any_prior:
         shift = tf.maximum(shift, 0.0)  # the log-precision of N(0, I)
     # In units of 2^-58, small precisions leave room on both sides for gradients.
     unit = 2.0 ** (58 if dtype == tf.float32 else 498)
@@ -106,19 +115,24 @@ def subset_products(
     if present is not None:
         precision = tf.where(here, precision, tf.zeros([], dtype))
 
-    weights = tf.constant(mask, dtype)  # [S, M]
+    weights = tf.cast(mask, dtype)  # [S, M]
     total = tf.linalg.matmul(weights, precision)  # [..., S, D]
     mean_sum = tf.linalg.matmul(weights, precision * loc)  # [..., S, D]
-    if with_prior.any():
+    if any_prior:
         prior = unit * tf.exp(tf.maximum(-shift, floor))  # [..., 1, D]
-        total += tf.constant(with_prior, dtype)[:, tf.newaxis] * prior
-    if formed is None and (present is not None or not (mask.any(1) | with_prior).all()):
+        total += tf.cast(with_prior, dtype)[..., tf.newaxis] * prior
+    if tf.is_tensor(mask):
+        has_expert = tf.reduce_any(mask, axis=-1) | with_prior
+    else:
+        has_expert = mask.any(1) | with_prior
+    always_formed = not tf.is_tensor(has_expert) and has_expert.all()
+    if formed is None and (present is not None or not always_formed):
         formed = tf.reduce_any(total > 0.0, axis=-1)  # [..., S]
     if formed is None:
         log_scale = -0.5 * (_log_in_units(total, unit) + shift)
         return DiagonalGaussian(mean_sum / total, log_scale)
     # The empty set is always available, but is a product of nothing.
-    formed &= tf.constant(mask.any(1) | with_prior)
+    formed &= has_expert
     formed = formed[..., tf.newaxis]  # [..., S, 1]
     total = tf.where(formed, total, tf.ones([], dtype))  # log(0) has no gradient
     log_scale = -0.5 * (_log_in_units(total, unit) + shift)
@@ -195,6 +209,19 @@ def product_of_gaussians(
     )
     result = product.loc, tf.exp(product.log_scale)
     return result if mask is not None else tuple(x[..., 0, :] for x in result)
+
+
+def log_density(gaussian: DiagonalGaussian, z: tf.Tensor) -> tf.Tensor:
+    """log N(z; loc, scale^2), in nats, summed over D: `[...]`.
+
+    Args:
+      gaussian: `loc` and `log_scale` of shape `[..., D]`.
+      z: `[..., D]`, broadcast against them.
+    """
+    loc, log_scale = gaussian
+    standardized = (z - loc) * tf.exp(-log_scale)
+    constant = 0.5 * math.log(2.0 * math.pi)
+    return -tf.reduce_sum(0.5 * tf.square(standardized) + log_scale + constant, axis=-1)
 
 
 def kl_to_standard_normal(gaussian: DiagonalGaussian) -> tf.Tensor:

@@ -5,18 +5,32 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tf_mopoe.distributions.components import (
+    component_at,
     independent_components,
-    stateless_seed,
     stratified_components,
+    weighted_components,
 )
 from tf_mopoe.distributions.gaussians import (
     DiagonalGaussian,
     kl_divergence,
     kl_to_standard_normal,
+    log_density,
     prior_mask,
     subset_products,
 )
-from tf_mopoe.subsets import SubsetSpec, available_subsets, membership_mask
+from tf_mopoe.distributions.noise import (
+    split_seed,
+    standard_normal,
+    stateless_seed,
+    uniform,
+)
+from tf_mopoe.distributions.subset_draws import subsets_for_inference
+from tf_mopoe.subsets import (
+    SubsetSampler,
+    SubsetSpec,
+    available_subsets,
+    membership_mask,
+)
 
 
 class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
@@ -53,7 +67,9 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
           present: bool `[..., B, M]`; False where a modality is missing in a row: its
             `loc` and `scale` may hold anything, NaN included. None: all are present.
             A row in which no subset can be formed has the prior N(0, I).
-          subsets: Which subsets are mixed; see `tf_mopoe.subsets.membership_mask`.
+          subsets: Which subsets are mixed; see `tf_mopoe.subsets.membership_mask`. A
+            `SubsetSampler` mixes k of each row's, the same for rows that have the same
+            modalities.
           prior_expert: In which products N(0, I) is one more expert: `"full_set"`
             (of all M modalities; the published code), `"none"`, `"every_subset"`.
           validate_args: Whether to check that `scale` is positive.
@@ -94,7 +110,13 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
                 )
             self._subsets = subsets
             self._prior_expert = prior_expert
-            self._mask = membership_mask(self._loc.shape[-2], subsets)  # [S, M]
+            self._weights = None  # [..., B, S] of sampled subsets
+            if isinstance(subsets, SubsetSampler):
+                self._mask, self._weights = subsets_for_inference(
+                    subsets, self._loc, self._present
+                )
+            else:
+                self._mask = membership_mask(self._loc.shape[-2], subsets)  # [S, M]
             self._with_prior = prior_mask(self._mask, prior_expert)  # [S]
             super().__init__(
                 dtype=dtype,
@@ -147,6 +169,8 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
 
         Rows sum to 1, but for those in which no subset can be formed: all 0.
         """
+        if self._weights is not None:
+            return self._weights
         available = tf.cast(self._available(), self.dtype)
         return tf.math.divide_no_nan(
             available, tf.reduce_sum(available, axis=-1, keepdims=True)
@@ -164,16 +188,17 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         Returns:
           `z` `[..., B, D]` and `component` int32 `[..., B]`.
         """
-        component_seed, noise_seed = tf.unstack(
-            tf.random.experimental.stateless_split(stateless_seed(seed), 2)
-        )
-        available = self._available()  # [..., B, S]
-        batch_shape = tf.shape(available)[:-1]
-        rows = tf.reshape(available, [-1, len(self._mask)])
-        present = self._present
-        if present is not None:
-            present = tf.reshape(present, [-1, len(self._mask[0])])
-        component = stratified_components(rows, component_seed, present)
+        component_seed, noise_seed = split_seed(stateless_seed(seed))
+        batch_shape = tf.shape(self._loc)[:-2]
+        if self._weights is not None:
+            weights = tf.reshape(self._weights, [-1, self._num_components])
+            component = weighted_components(weights, component_seed)
+        else:
+            present = self._present
+            if present is not None:
+                present = tf.reshape(present, [-1, present.shape[-1]])
+            rows = tf.reshape(self._available(), [-1, self._num_components])
+            component = stratified_components(rows, component_seed, present)
         component = tf.reshape(component, batch_shape)
         return self._draw(component, noise_seed), component
 
@@ -207,6 +232,11 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
             )
         return tf.reduce_sum(self.mixture_weights * divergence, axis=-1)
 
+    @property
+    def _num_components(self) -> int:
+        """S."""
+        return self._mask.shape[-2]
+
     def _components(self) -> DiagonalGaussian:
         """Subset posteriors, `[..., B, S, D]`."""
         return subset_products(
@@ -215,7 +245,7 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
             self._mask,
             with_prior=self._with_prior,
             present=self._present,
-            formed=None if self._present is None else self._available(),
+            formed=self._formed(),
         )
 
     def _log_scale(self) -> tf.Tensor:
@@ -226,36 +256,51 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
             scale = tf.where(self._present[..., tf.newaxis], scale, one)
         return tf.math.log(scale)
 
+    def _formed(self) -> tf.Tensor | None:
+        """bool `[..., B, S]`, or None where that follows from the mask alone."""
+        if self._weights is None and self._present is None:
+            return None
+        return self._available()
+
     def _available(self) -> tf.Tensor:
         """bool `[..., B, S]`."""
+        if self._weights is not None:
+            return self._weights > 0.0
         if self._present is not None:
             return available_subsets(self._mask, self._present)
-        shape = tf.concat([tf.shape(self._loc)[:-2], [len(self._mask)]], axis=0)
+        shape = tf.concat([tf.shape(self._loc)[:-2], [self._num_components]], axis=0)
         return tf.ones(shape, tf.bool)
 
     def _log_weights(self) -> tf.Tensor:
         """`[..., B, S]`; uniform over N(0, I)s where no subset can be formed."""
         weights = self.mixture_weights
         none = tf.reduce_sum(weights, axis=-1, keepdims=True) < 0.5
-        uniform = tf.constant(1.0 / len(self._mask), self.dtype)
+        uniform = tf.constant(1.0 / self._num_components, self.dtype)
         return tf.math.log(tf.where(none, uniform, weights))
 
     def _draw(self, component: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """z `[n..., ..., B, D]` from components `[n..., ..., B]`."""
         loc, log_scale = self._components()  # [..., B, S, D]
-        one_hot = tf.one_hot(component, len(self._mask), dtype=self.dtype)
+        one_hot = tf.one_hot(component, self._num_components, dtype=self.dtype)
         loc = tf.einsum("...s,...sd->...d", one_hot, loc)
         log_scale = tf.einsum("...s,...sd->...d", one_hot, log_scale)
-        noise = tf.random.stateless_normal(tf.shape(loc), seed, dtype=self.dtype)
+        noise = standard_normal(tf.shape(loc), seed, self.dtype)
         return loc + tf.exp(log_scale) * noise
 
     def _sample_n(self, n, seed=None):
-        component_seed, noise_seed = tfp.random.split_seed(seed, 2)
-        component = independent_components(self._available(), n, component_seed)
+        component_seed, noise_seed = split_seed(stateless_seed(seed))
+        component = self._draw_components(n, component_seed)
         return self._draw(component, noise_seed)
 
+    def _draw_components(self, n, seed):
+        """int32 `[n, ..., B]`."""
+        if self._weights is None:
+            return independent_components(self._available(), n, seed)
+        shape = tf.concat([[n], tf.shape(self._loc)[:-2]], axis=0)
+        return component_at(self._weights, uniform(shape, seed, tf.float64))
+
     def _log_prob(self, value):
-        log_prob = self.components_distribution.log_prob(value[..., tf.newaxis, :])
+        log_prob = log_density(self._components(), value[..., tf.newaxis, :])
         return tf.reduce_logsumexp(self._log_weights() + log_prob, axis=-1)
 
     def _mean(self):

@@ -1,21 +1,29 @@
-"""One latent a row from the mixture of subset posteriors: the component draw."""
+"""Latents from the mixture of subset posteriors: the component draw."""
 
 import keras
 import tensorflow as tf
 
+from tf_mopoe.distributions import noise
 from tf_mopoe.distributions.components import (
     contiguous_components,
-    stateless_seed,
     stratified_components,
+    weighted_components,
 )
-from tf_mopoe.subsets import SubsetSpec, available_subsets, membership_mask
+from tf_mopoe.layers.subset_specs import restore_subsets, save_subsets
+from tf_mopoe.subsets import (
+    SubsetSampler,
+    SubsetSpec,
+    available_subsets,
+    has_empty_subset,
+    membership_mask,
+)
 
 COMPONENT_DRAWS = ("stratified", "contiguous")
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
 class MixtureOfExperts(keras.layers.Layer):
-    """Draws z ~ q(z|X) = sum_S w_S q_S(z), one for each row.
+    """Draws z ~ q(z|X) = sum_S w_S q_S(z) for each row.
 
     w is uniform over the subsets that can be formed from the modalities present in
     the row. Given the component, z is reparameterised: z = loc_S + scale_S * noise.
@@ -27,9 +35,12 @@ class MixtureOfExperts(keras.layers.Layer):
       present: Optional bool `[B, M]`.
       seed: Optional int32 `[2]`; the same seed gives the same draw. By default the
         layer's own generator moves on with each call.
+      drawn: The `DrawnSubsets` of `components`, where `subsets` is a sampler.
+      num_samples: Optional number of draws K of each row, independent of each other.
 
     Returns:
-      z `[B, D]` and the component drawn, int32 `[B]`.
+      z `[B, D]` and the component drawn, int32 `[B]`; with `num_samples` `[K, B, D]`
+      and `[K, B]`.
     """
 
     def __init__(
@@ -48,7 +59,8 @@ class MixtureOfExperts(keras.layers.Layer):
             `SubsetProductOfExperts` got them.
           component_draw: `"stratified"`: each component gets floor(B w) or ceil(B w)
             rows, at random (see `stratified_components`); `"contiguous"`: the
-            published code's fixed split of a batch without missing modalities.
+            published code's fixed split of a batch without missing modalities, an
+            empty subset last.
           seed: Of the layer's own generator, used where a call gives none.
           dtype: Of the computation.
           **kwargs: Of `keras.layers.Layer`.
@@ -68,55 +80,69 @@ class MixtureOfExperts(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, components, present=None, seed=None):
+    def call(self, components, present=None, seed=None, drawn=None, num_samples=None):
         """See the class."""
         loc, log_scale = components  # [B, S, D]
         if seed is None:
             seed = tf.cast(self.seed_generator.next(), tf.int32)
-        component_seed, noise_seed = tf.unstack(
-            tf.random.experimental.stateless_split(stateless_seed(seed), 2)
+        component_seed, noise_seed = noise.split_seed(noise.stateless_seed(seed))
+        component = self._draw_components(
+            loc, present, component_seed, drawn, num_samples or 1
+        )  # [K, B]
+        one_hot = tf.one_hot(component, loc.shape[1], dtype=loc.dtype)  # [K, B, S]
+        loc = tf.einsum("kbs,bsd->kbd", one_hot, loc)
+        log_scale = tf.einsum("kbs,bsd->kbd", one_hot, log_scale)
+        z = loc + tf.exp(log_scale) * noise.standard_normal(
+            tf.shape(loc), noise_seed, loc.dtype
         )
-        component = self._draw_component(loc, present, component_seed)  # [B]
-        one_hot = tf.one_hot(component, loc.shape[1], dtype=loc.dtype)  # [B, S]
-        loc = tf.einsum("bs,bsd->bd", one_hot, loc)
-        log_scale = tf.einsum("bs,bsd->bd", one_hot, log_scale)
-        noise = standard_normal(tf.shape(loc), noise_seed, loc.dtype)
-        return loc + tf.exp(log_scale) * noise, component
+        return (z[0], component[0]) if num_samples is None else (z, component)
 
-    def _draw_component(self, loc, present, seed):
+    def _draw_components(self, loc, present, seed, drawn, num_draws):
         batch, count = tf.shape(loc)[0], loc.shape[1]
+        if drawn is not None:
+            return weighted_components(drawn.weights, seed, num_draws=num_draws)
+        if isinstance(self.subsets, SubsetSampler):
+            raise ValueError("Components of sampled subsets need `drawn`.")
+        if count == 1:
+            return tf.zeros([num_draws, batch], tf.int32)
         if self.component_draw == "contiguous":
             if present is not None:
                 raise ValueError(
                     "`component_draw='contiguous'` is for batches without missing "
                     "modalities. Use 'stratified'."
                 )
-            return contiguous_components(batch, count)
+            component = contiguous_components(batch, count)
+            if has_empty_subset(self.subsets):
+                component = (component + 1) % count
+            return tf.tile(component[tf.newaxis], [num_draws, 1])
         if present is None:
             available = tf.ones([batch, count], tf.bool)
         else:
             mask = membership_mask(present.shape[-1], self.subsets)
             available = available_subsets(mask, present)
-        return stratified_components(available, seed, present)
+        return stratified_components(available, seed, present, num_draws=num_draws)
 
-    def compute_output_spec(self, components, present=None, seed=None):
-        """z `[B, D]`, and the component, int32 `[B]`."""
+    def compute_output_spec(
+        self, components, present=None, seed=None, drawn=None, num_samples=None
+    ):
+        """z `[B, D]`, and the component, int32 `[B]`; `[K, ...]` with samples."""
         batch, _, latent_dim = components[0].shape
+        draws = () if num_samples is None else (num_samples,)
         return (
-            keras.KerasTensor((batch, latent_dim), self.compute_dtype),
-            keras.KerasTensor((batch,), "int32"),
+            keras.KerasTensor((*draws, batch, latent_dim), self.compute_dtype),
+            keras.KerasTensor((*draws, batch), "int32"),
         )
 
     def get_config(self):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "subsets": self.subsets,
+            "subsets": save_subsets(self.subsets),
             "component_draw": self.component_draw,
             "seed": self.seed,
         }
 
-
-def standard_normal(shape, seed, dtype):
-    """Noise of the reparameterised draw; a function of its own so tests can fix it."""
-    return tf.random.stateless_normal(shape, seed, dtype=dtype)
+    @classmethod
+    def from_config(cls, config):
+        """Rebuilds the layer from `get_config`'s dictionary."""
+        return super().from_config(restore_subsets(config))

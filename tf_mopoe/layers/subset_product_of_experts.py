@@ -4,7 +4,14 @@ import keras
 
 from tf_mopoe.distributions import DiagonalGaussian
 from tf_mopoe.distributions.gaussians import prior_mask, subset_products
-from tf_mopoe.subsets import SubsetSpec, available_subsets, membership_mask
+from tf_mopoe.distributions.subset_draws import subsets_for_inference
+from tf_mopoe.layers.subset_specs import restore_subsets, save_subsets
+from tf_mopoe.subsets import (
+    SubsetSampler,
+    SubsetSpec,
+    available_subsets,
+    membership_mask,
+)
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
@@ -19,6 +26,8 @@ class SubsetProductOfExperts(keras.layers.Layer):
       experts: `DiagonalGaussian` (or a pair) of `loc` and `log_scale`, `[B, M, D]`.
       present: Optional bool `[B, M]`. What a missing expert holds, NaN included,
         leaves no trace in the output or in gradients.
+      drawn: Where `subsets` is a sampler, the `DrawnSubsets` to form; by default those
+        of its own seed, as in inference.
 
     Returns:
       `DiagonalGaussian` with `loc` and `log_scale` of shape `[B, S, D]`, in the order
@@ -36,8 +45,8 @@ class SubsetProductOfExperts(keras.layers.Layer):
         """Makes the layer.
 
         Args:
-          subsets: `"nonempty"`, `"powerset"`, `"singletons"`, `"full"` or an explicit
-            list of index lists; see `tf_mopoe.subsets.membership_mask`.
+          subsets: The name of a family (see `tf_mopoe.subsets.membership_mask`), a list
+            of index lists, or a `SubsetSampler`.
           prior_expert: Where N(0, I) is one more expert: `"full_set"` (the published
             code), `"none"` or `"every_subset"`.
           dtype: Of the computation.
@@ -52,9 +61,20 @@ class SubsetProductOfExperts(keras.layers.Layer):
         self.prior_expert = prior_expert
         self.built = True
 
-    def call(self, experts, present=None):
+    def call(self, experts, present=None, drawn=None):
         """See the class."""
         loc, log_scale = experts
+        if isinstance(self.subsets, SubsetSampler):
+            if drawn is None:
+                drawn = subsets_for_inference(self.subsets, loc, present)
+            return subset_products(
+                loc,
+                log_scale,
+                drawn.mask,
+                with_prior=prior_mask(drawn.mask, self.prior_expert),
+                present=present,
+                formed=drawn.weights > 0.0,
+            )
         mask = membership_mask(loc.shape[-2], self.subsets)  # [S, M]
         return subset_products(
             loc,
@@ -65,10 +85,13 @@ class SubsetProductOfExperts(keras.layers.Layer):
             formed=None if present is None else available_subsets(mask, present),
         )
 
-    def compute_output_shape(self, experts_shape, present_shape=None):
+    def compute_output_shape(self, experts_shape, present_shape=None, drawn_shape=None):
         """Shapes `[B, S, D]` of `loc` and `log_scale`."""
         batch, modalities, latent_dim = experts_shape[0]
-        count = len(membership_mask(modalities, self.subsets))
+        if isinstance(self.subsets, SubsetSampler):
+            count = self.subsets.num_subsets
+        else:
+            count = len(membership_mask(modalities, self.subsets))
         shape = (batch, count, latent_dim)
         return DiagonalGaussian(shape, shape)
 
@@ -76,6 +99,11 @@ class SubsetProductOfExperts(keras.layers.Layer):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "subsets": self.subsets,
+            "subsets": save_subsets(self.subsets),
             "prior_expert": self.prior_expert,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuilds the layer from `get_config`'s dictionary."""
+        return super().from_config(restore_subsets(config))

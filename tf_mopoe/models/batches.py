@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tf_mopoe.distributions.event_likelihoods import EventLikelihood
 from tf_mopoe.modality import Modality
+
+#: Tells where a message ends among TensorFlow's own words.
+END_OF_MESSAGE = " [end]"
 
 
 class Batch(NamedTuple):
@@ -27,19 +31,23 @@ class Batch(NamedTuple):
 def unpack_batch(
     inputs: Mapping[str, Any],
     modalities: Sequence[Modality],
+    likelihoods: Sequence[EventLikelihood],
     dtype: str,
     *,
-    check_finite: bool = True,
+    check_values: bool = True,
 ) -> Batch:
     """Checks a batch and separates the modalities from the flags.
 
     Args:
-      inputs: Modality name to `[B, *event_shape]` floating values; optionally
-        `"present"`: modality name to bool `[B]`, False in rows where the values are
-        missing and may be anything, NaN included.
+      inputs: Modality name to `[B, *event_shape]` floating values (counts, flags and
+        class indices: also of an integer or bool dtype); optionally `"present"`:
+        modality name to bool `[B]`, False in rows where the values are missing and may
+        be anything, NaN included.
       modalities: Those of the model.
-      dtype: Floating dtype to hand on.
-      check_finite: Whether NaN and infinity in values that are present are an error.
+      likelihoods: Theirs.
+      dtype: Floating dtype to hand on; class indices are int32.
+      check_values: Whether NaN, infinity and values outside the likelihood's support
+        are an error in rows that are present.
 
     Returns:
       The values, missing rows replaced by 0, and the flags.
@@ -48,7 +56,8 @@ def unpack_batch(
       TypeError: If `inputs` is not a mapping or a dtype is wrong.
       ValueError: If no modality of the model is in `inputs`, a name is unknown, a
         shape is wrong, a flag has no values beside it, or present values are not
-        finite (inside a compiled function: `tf.errors.InvalidArgumentError`).
+        finite or outside the likelihood's support (inside a compiled function:
+        `tf.errors.InvalidArgumentError`; under XLA not checked).
     """
     if not isinstance(inputs, Mapping):
         raise TypeError(
@@ -60,19 +69,19 @@ def unpack_batch(
     flags = {} if flags is None else flags
     _check_names(inputs, flags, names)
     values, columns = {}, {}
-    for modality in modalities:
+    for modality, likelihood in zip(modalities, likelihoods):
         if modality.name not in inputs:
             continue
-        value = _checked_value(inputs[modality.name], modality, dtype)
+        value = _checked_value(inputs[modality.name], modality, likelihood)
         flag = flags.get(modality.name)
         if flag is not None:
             flag = _checked_flag(flag, modality.name, value)
             columns[modality.name] = flag
             row = tf.reshape(flag, [-1] + [1] * len(modality.event_shape))
             value = tf.where(row, value, tf.zeros([], value.dtype))
-        if check_finite:
-            _check_finite(value, modality.name)
-        values[modality.name] = value
+        if check_values:
+            _check_values(value, flag, modality.name, likelihood)
+        values[modality.name] = tf.cast(value, "int32" if likelihood.integer else dtype)
     _check_rows(values)
     if len(values) == len(names) and not columns:
         return Batch(values, None)
@@ -93,10 +102,11 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"Modality \\?'([\w.-]+)\\?' holds NaN", error.message)
+        found = re.search(r"Modality \\?'[\w.-]+\\?' must hold [^\n]*", error.message)
         if found is None:
             raise
-        raise ValueError(_not_finite_message(found[1])) from None
+        message = found[0].replace("\\'", "'").partition(END_OF_MESSAGE)[0]
+        raise ValueError(message) from None
 
 
 def _check_names(
@@ -127,14 +137,18 @@ def _check_names(
         )
 
 
-def _checked_value(value: Any, modality: Modality, dtype: str) -> tf.Tensor:
+def _checked_value(
+    value: Any, modality: Modality, likelihood: EventLikelihood
+) -> tf.Tensor:
     try:
         value = tf.convert_to_tensor(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"Modality {modality.name!r} must be an array. Received: {value!r}."
         ) from error
-    if not value.dtype.is_floating:
+    if not value.dtype.is_floating and not (
+        likelihood.takes_integers and (value.dtype.is_integer or value.dtype.is_bool)
+    ):
         raise TypeError(
             f"Modality {modality.name!r} must have a floating dtype. Received: "
             f"{value.dtype.name}. Convert it, e.g. uint8 images with `x / 255`."
@@ -145,7 +159,9 @@ def _checked_value(value: Any, modality: Modality, dtype: str) -> tf.Tensor:
             f"Modality {modality.name!r} must have shape {('B', *modality.event_shape)}"
             f", B rows. Received: {tuple(value.shape)}."
         )
-    return tf.ensure_shape(tf.cast(value, dtype), expected)
+    if not value.dtype.is_floating:
+        value = tf.cast(value, tf.int32 if likelihood.integer else tf.float32)
+    return tf.ensure_shape(value, expected)
 
 
 def _checked_flag(flag: Any, name: str, value: tf.Tensor) -> tf.Tensor:
@@ -170,17 +186,37 @@ def _check_rows(values: Mapping[str, tf.Tensor]) -> None:
         )
 
 
-def _check_finite(value: tf.Tensor, name: str) -> None:
-    finite = tf.reduce_all(tf.math.is_finite(value))
+def _check_values(
+    value: tf.Tensor, flag: tf.Tensor | None, name: str, likelihood: EventLikelihood
+) -> None:
+    """Present values must be finite and in the support."""
+    axes = list(range(1, value.shape.rank))
+    allowed = likelihood.supported(value)  # broadcast against [B, *event_shape]
+    if value.dtype.is_floating:
+        allowed &= tf.math.is_finite(value)
+        if likelihood.integer:
+            allowed &= value == tf.floor(value)
+    rows = tf.reduce_all(allowed, axis=axes)  # [B]
+    if flag is not None:
+        rows |= ~flag
     if tf.executing_eagerly():
-        if not finite:
-            raise ValueError(_not_finite_message(name))
-    else:
-        tf.debugging.Assert(finite, [_not_finite_message(name)])
+        if not tf.reduce_all(rows):
+            row = int(tf.argmin(tf.cast(rows, tf.int32)))
+            elements = tf.broadcast_to(allowed, tf.shape(value))[row]
+            received = float(value[row][~elements][0])
+            message = _invalid_values_message(name, likelihood, str(received))
+            raise ValueError(message)
+        return
+    message = _invalid_values_message(name, likelihood, "other values")
+    tf.debugging.Assert(tf.reduce_all(rows), [message + END_OF_MESSAGE])
 
 
-def _not_finite_message(name: str) -> str:
+def _invalid_values_message(
+    name: str, likelihood: EventLikelihood, received: str
+) -> str:
     return (
-        f"Modality '{name}' holds NaN or infinite values in rows that are present. "
-        f"Mark missing rows with False in the batch's 'present' flags for '{name}'."
+        f"Modality '{name}' must hold {likelihood.support_description()} in rows that "
+        f"are present. Received: {received}. Where values are missing, mark the row "
+        f"with False in the batch's 'present' flags for '{name}'; "
+        "tf_mopoe.data.mark_missing does that for rows of NaN."
     )

@@ -7,14 +7,28 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe.distributions import DiagonalGaussian, MixtureOfProductsOfExperts
-from tf_mopoe.distributions.components import stateless_seed
+from tf_mopoe.distributions import (
+    DiagonalGaussian,
+    MixtureOfProductsOfExperts,
+    noise,
+)
 from tf_mopoe.layers import SubsetProductOfExperts
 from tf_mopoe.models.batches import Batch, unpack_batch
+from tf_mopoe.models.networks import Encoded
 
 
 class InferenceMixin(keras.Model):
     """Inference methods of `MultimodalVAE`; networks run in inference mode."""
+
+    def unpack_batch(self, inputs: Mapping[str, Any], *, check_values=True) -> Batch:
+        """Checks a batch; see `tf_mopoe.models.batches.unpack_batch`."""
+        return unpack_batch(
+            inputs,
+            self.modalities,
+            self.likelihoods,
+            self.latent_dtype,
+            check_values=check_values,
+        )
 
     def call(self, inputs: Mapping[str, Any], training: bool = False):
         """Reconstructs every modality from the posterior mean.
@@ -24,11 +38,25 @@ class InferenceMixin(keras.Model):
           training: Whether networks run in training mode.
 
         Returns:
-          Modality name to the likelihood's mean, `[B, *event_shape]`.
+          Modality name to the likelihood's mean, `[B, *event_shape]`, of class indices
+          the probabilities `[B, *event_shape, C]`.
         """
-        batch = unpack_batch(inputs, self.modalities, self.latent_dtype)
+        return self.reconstruct(self.unpack_batch(inputs), training=training)
+
+    def reconstruct(
+        self, batch: Batch, *, training: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """As `call`, of a batch that `unpack_batch` has checked.
+
+        Styles are their posterior means where the modality is present, else 0, the
+        mean of their prior.
+        """
+        encoded = self._encode_batch(batch, training=training)
+        styles = {
+            name: style.loc for name, style in self._styles(encoded, batch).items()
+        }
         return self.decode(
-            self.posterior_of(batch, training=training).mean(), training=training
+            self._mixture(encoded, batch).mean(), styles, training=training
         )
 
     def posterior(self, inputs: Mapping[str, Any]) -> MixtureOfProductsOfExperts:
@@ -43,15 +71,14 @@ class InferenceMixin(keras.Model):
         Raises:
           TypeError, ValueError: If the batch is not as the class describes.
         """
-        return self.posterior_of(
-            unpack_batch(inputs, self.modalities, self.latent_dtype)
-        )
+        return self.posterior_of(self.unpack_batch(inputs))
 
-    def posterior_of(
-        self, batch: Batch, *, training: bool = False
-    ) -> MixtureOfProductsOfExperts:
+    def posterior_of(self, batch: Batch) -> MixtureOfProductsOfExperts:
         """As `posterior`, of a batch that `unpack_batch` has checked."""
-        loc, log_scale = self._experts(batch, training=training)
+        return self._mixture(self._encode_batch(batch), batch)
+
+    def _mixture(self, encoded: Encoded, batch: Batch) -> MixtureOfProductsOfExperts:
+        loc, log_scale = encoded.experts
         return MixtureOfProductsOfExperts(
             loc,
             tf.exp(log_scale),
@@ -59,6 +86,40 @@ class InferenceMixin(keras.Model):
             subsets=self.subsets,
             prior_expert=self.prior_expert,
         )
+
+    def _styles(self, encoded: Encoded, batch: Batch) -> dict[str, DiagonalGaussian]:
+        """q(s_m | x_m) `[B, D_m]` where the modality is present, else N(0, I)."""
+        rows = tf.shape(encoded.experts.loc)[0]
+        styles = {}
+        for index, modality in enumerate(self.modalities):
+            name = modality.name
+            if not modality.style_dim:
+                continue
+            zeros = tf.zeros([rows, modality.style_dim], self.latent_dtype)
+            style = encoded.styles.get(name, DiagonalGaussian(zeros, zeros))
+            if name in encoded.styles and batch.present is not None:
+                here = batch.present[:, index : index + 1]
+                style = DiagonalGaussian(*(tf.where(here, x, zeros) for x in style))
+            styles[name] = style
+        return styles
+
+    def encode_styles(
+        self, inputs: Mapping[str, Any]
+    ) -> dict[str, dict[str, tf.Tensor]]:
+        """Mean and standard deviation of the modality-specific latents.
+
+        Args:
+          inputs: A batch, any modalities missing.
+
+        Returns:
+          `{name: {"loc": [B, D_m], "scale": [B, D_m]}}` for modalities that have a
+          style; those of the prior, 0 and 1, where the modality is missing.
+        """
+        batch = self.unpack_batch(inputs)
+        return {
+            name: {"loc": style.loc, "scale": tf.exp(style.log_scale)}
+            for name, style in self._styles(self._encode_batch(batch), batch).items()
+        }
 
     def subset_posteriors(self, inputs: Mapping[str, Any]) -> DiagonalGaussian:
         """q_S(z | x_S) of all 2^M - 1 non-empty subsets, whichever the model mixes.
@@ -70,11 +131,11 @@ class InferenceMixin(keras.Model):
           `loc` and `log_scale` `[B, 2^M - 1, D]`, in the order of `membership_mask`; a
           subset that can't be formed in a row stands as N(0, I).
         """
-        batch = unpack_batch(inputs, self.modalities, self.latent_dtype)
+        batch = self.unpack_batch(inputs)
         layer = SubsetProductOfExperts(
             prior_expert=self.prior_expert, dtype=self.latent_dtype
         )
-        return layer(self._experts(batch), batch.present)
+        return layer(self._encode_batch(batch).experts, batch.present)
 
     def encode(self, inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Mean and standard deviation of the posterior.
@@ -88,34 +149,57 @@ class InferenceMixin(keras.Model):
         posterior = self.posterior(inputs)
         return {"loc": posterior.mean(), "scale": posterior.stddev()}
 
-    def decode(self, z: tf.Tensor, *, training: bool = False) -> dict[str, tf.Tensor]:
+    def decode(
+        self,
+        z: tf.Tensor,
+        styles: Mapping[str, tf.Tensor] | None = None,
+        *,
+        training: bool = False,
+    ) -> dict[str, tf.Tensor]:
         """Mean of every modality's likelihood given latents.
 
         Args:
           z: `[..., D]`.
+          styles: Modality name to its style, `[..., D_m]`; 0, the mean of its prior,
+            where there is none.
           training: Whether networks run in training mode.
 
         Returns:
-          Modality name to `[..., *event_shape]`.
+          Modality name to `[..., *event_shape]`; see `call`.
+
+        Raises:
+          ValueError: If a style is of no modality that has one.
         """
-        z = tf.convert_to_tensor(z, self.latent_dtype)
+        styles = styles or {}
+        for name in styles:
+            if name not in self.style_experts:
+                raise ValueError(
+                    f"`styles` has {name!r}; modalities with a style are "
+                    f"{list(self.style_experts)}."
+                )
         return {
-            name: self.decode_modality(name, z, training=training)
+            name: self.decode_modality(name, z, styles.get(name), training=training)
             for name in self.modality_names
         }
 
     def decode_modality(
-        self, name: str, z: tf.Tensor, *, training: bool = False
+        self,
+        name: str,
+        z: tf.Tensor,
+        style: tf.Tensor | None = None,
+        *,
+        training: bool = False,
     ) -> tf.Tensor:
         """Mean of one modality's likelihood given latents; runs one decoder.
 
         Args:
           name: Of the modality.
           z: `[..., D]`.
+          style: `[..., D_m]`, for a modality that has a style; 0 by default.
           training: Whether the network runs in training mode.
 
         Returns:
-          `[..., *event_shape]`.
+          `[..., *event_shape]`; see `call`.
 
         Raises:
           ValueError: If the model has no such modality.
@@ -127,13 +211,16 @@ class InferenceMixin(keras.Model):
             )
         z = tf.convert_to_tensor(z, self.latent_dtype)
         index = self.modality_names.index(name)
-        flat = tf.reshape(z, [-1, self.latent_dim])
-        mean = self._likelihood(index, flat, training=training).mean()
-        event_shape = self.modalities[index].event_shape
-        shape = tf.concat([tf.shape(z)[:-1], event_shape], axis=0)
-        return tf.ensure_shape(
-            tf.reshape(mean, shape), z.shape[:-1].concatenate(event_shape)
-        )
+        size = self.modalities[index].style_dim
+        if style is not None:
+            style = tf.convert_to_tensor(style, self.latent_dtype)
+        elif size:
+            shape = tf.concat([tf.shape(z)[:-1], [size]], axis=0)
+            style = tf.ensure_shape(
+                tf.zeros(shape, self.latent_dtype), [*z.shape[:-1], size]
+            )
+        parameters = self._decode_parameters(index, z, style, training=training)
+        return self.likelihoods[index].mean(parameters, self._likelihood_scale(index))
 
     def impute(
         self,
@@ -144,23 +231,43 @@ class InferenceMixin(keras.Model):
     ) -> dict[str, tf.Tensor]:
         """Every modality given the observed ones: z ~ q(z|X), then the mean of p(x|z).
 
+        Styles are drawn as well: from the encoder's Gaussian where the modality is
+        observed, from the prior where it is not.
+
         Args:
           inputs: A batch, any modalities missing.
-          num_samples: Number of draws K of z for each row, at least 1.
+          num_samples: Number of draws K of the latents for each row, at least 1.
           seed: The same seed gives the same draws; None draws anew.
 
         Returns:
-          Modality name to `[K, B, *event_shape]`; observed modalities too.
+          Modality name to `[K, B, *event_shape]`; observed modalities too; see `call`.
 
         Raises:
           ValueError: If `num_samples` < 1, or the batch is not as described.
         """
         _check_count("num_samples", num_samples)
-        z = self.posterior(inputs).sample(num_samples, seed=stateless_seed(seed))
-        return self.decode(z)
+        batch = self.unpack_batch(inputs)
+        encoded = self._encode_batch(batch)
+        z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
+        z = self._mixture(encoded, batch).sample(num_samples, seed=z_seed)
+        styles = self._draw_styles_of(
+            self._styles(encoded, batch), num_samples, style_seed
+        )
+        return self.decode(z, styles)
+
+    def _draw_styles_of(
+        self, styles: Mapping[str, DiagonalGaussian], count: int, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Modality name to samples `[K, B, D_m]`."""
+        drawn = {}
+        for index, (name, (loc, log_scale)) in enumerate(styles.items()):
+            shape = tf.concat([[count], tf.shape(loc)], axis=0)
+            draw = noise.standard_normal(shape, noise.fold_in(seed, index), loc.dtype)
+            drawn[name] = loc + tf.exp(log_scale) * draw
+        return drawn
 
     def sample(self, n: int, *, seed: int | None = None) -> dict[str, tf.Tensor]:
-        """Every modality from the prior: z ~ N(0, I), then the mean of p(x | z).
+        """Every modality from the prior: z, s ~ N(0, I), then the mean of p(x | z, s).
 
         Args:
           n: Number of draws, at least 1.
@@ -173,10 +280,21 @@ class InferenceMixin(keras.Model):
           ValueError: If `n` < 1.
         """
         _check_count("n", n)
-        z = tf.random.stateless_normal(
-            [n, self.latent_dim], stateless_seed(seed), dtype=self.latent_dtype
-        )
-        return self.decode(z)
+        z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
+        z = noise.standard_normal([n, self.latent_dim], z_seed, self._latent_type())
+        styles = {
+            modality.name: noise.standard_normal(
+                [n, modality.style_dim],
+                noise.fold_in(style_seed, index),
+                self._latent_type(),
+            )
+            for index, modality in enumerate(self.modalities)
+            if modality.style_dim
+        }
+        return self.decode(z, styles)
+
+    def _latent_type(self) -> tf.DType:
+        return tf.as_dtype(self.latent_dtype)
 
 
 def _check_count(name: str, count: int) -> None:

@@ -1,25 +1,14 @@
 """The training loop of all multimodal VAEs: loss, metrics and steps."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_mopoe.models.batches import Batch, readable_errors, unpack_batch
-from tf_mopoe.objectives import negative_elbo
-
-
-class ElboTerms(NamedTuple):
-    """What the loss is made of.
-
-    Attributes:
-      log_likelihoods: Modality name to log p(x_m | z) in nats, `[B]`, 0 where missing.
-      kl_bound: Sum_S w_S KL(q_S || p) in nats, `[B]`.
-    """
-
-    log_likelihoods: dict[str, tf.Tensor]
-    kl_bound: tf.Tensor
+from tf_mopoe.distributions import noise
+from tf_mopoe.models.batches import Batch, readable_errors
+from tf_mopoe.models.bounds import BoundTerms
 
 
 class TrainingMixin(keras.Model):
@@ -31,6 +20,9 @@ class TrainingMixin(keras.Model):
             keras.metrics.Mean(name=f"{name}_log_likelihood")
             for name in self.modality_names
         ]
+        self.style_kl_trackers = [
+            keras.metrics.Mean(name=f"{name}_style_kl") for name in self.style_experts
+        ]
         self.kl_bound_tracker = keras.metrics.Mean(name="kl_bound")
         self.beta_tracker = keras.metrics.Mean(name="beta")
 
@@ -40,6 +32,7 @@ class TrainingMixin(keras.Model):
         return [
             self.loss_tracker,
             *self.log_likelihood_trackers,
+            *self.style_kl_trackers,
             self.kl_bound_tracker,
             self.beta_tracker,
         ]
@@ -147,12 +140,10 @@ class TrainingMixin(keras.Model):
           Scalar, nats: the mean over rows and replicas.
         """
         self._clear_losses()  # of networks that this batch does not run
-        batch = unpack_batch(x, self.modalities, self.latent_dtype)
-        terms = self.elbo_terms(batch, self._noise_seed(training), training=training)
+        batch = self.unpack_batch(x)
         beta = self._current_beta()
-        weights = {m.name: m.reconstruction_weight for m in self.modalities}
-        rows = negative_elbo(
-            terms.log_likelihoods, terms.kl_bound, weights=weights, beta=beta
+        rows, terms = self.negative_bounds(
+            batch, self._noise_seed(training), beta=beta, training=training
         )  # [B]
         if sample_weight is not None:
             rows *= tf.reshape(tf.cast(sample_weight, rows.dtype), [-1])
@@ -173,24 +164,30 @@ class TrainingMixin(keras.Model):
         seed = tf.constant([self.seed, int(training)], tf.int32)
         if training:
             step = tf.cast(self.optimizer.iterations, tf.int32)
-            seed = tf.random.experimental.stateless_fold_in(seed, step)
+            seed = noise.fold_in(seed, step)
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
-            seed = tf.random.experimental.stateless_fold_in(
-                seed, replica.replica_id_in_sync_group
-            )
+            seed = noise.fold_in(seed, replica.replica_id_in_sync_group)
         return seed
 
-    def _update_metrics(self, loss, terms: ElboTerms, batch: Batch):
+    def _update_metrics(self, loss, terms: BoundTerms, batch: Batch):
         rows = tf.shape(terms.kl_bound)[0]
         self.loss_tracker.update_state(loss, sample_weight=rows)
         self.kl_bound_tracker.update_state(terms.kl_bound)
-        for index, name in enumerate(self.modality_names):
-            if name in terms.log_likelihoods:
-                here = None if batch.present is None else batch.present[:, index]
-                self.log_likelihood_trackers[index].update_state(
-                    terms.log_likelihoods[name], sample_weight=here
-                )
+        means = {
+            name: tf.reduce_mean(value, axis=0)  # over samples
+            for name, value in terms.log_likelihoods.items()
+        }
+        for trackers, names, values in (
+            (self.log_likelihood_trackers, self.modality_names, means),
+            (self.style_kl_trackers, self.style_experts, terms.style_kls),
+        ):
+            for tracker, name in zip(trackers, names):
+                if name in values:
+                    here = None
+                    if batch.present is not None:
+                        here = batch.present[:, self.modality_names.index(name)]
+                    tracker.update_state(values[name], sample_weight=here)
 
 
 def _run(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):

@@ -1,5 +1,15 @@
 """Training objectives: pure functions of the terms that a model computes."""
 
 from tf_mopoe.objectives.elbo import negative_elbo
+from tf_mopoe.objectives.importance_weighted import (
+    DoublyReparameterized,
+    log_importance_weights,
+    negative_iwae,
+)
 
-__all__ = ["negative_elbo"]
+__all__ = [
+    "DoublyReparameterized",
+    "log_importance_weights",
+    "negative_elbo",
+    "negative_iwae",
+]

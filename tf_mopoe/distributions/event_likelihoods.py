@@ -1,0 +1,235 @@
+"""The likelihood of a whole modality: elements of one kind, or columns of several."""
+
+import abc
+import difflib
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tf_mopoe.distributions.likelihoods import COUNTS, LIKELIHOODS, Likelihood
+
+#: A key of `LIKELIHOODS`, or (key, number of columns) for stretches of a table.
+LikelihoodSpec = str | Sequence[tuple[str, int]]
+
+
+class EventLikelihood(abc.ABC):
+    """p(x_m | z) of events `event_shape`, elements independent given z.
+
+    Attributes:
+      event_shape: Of the values.
+      parameter_shape: Of the decoder's output.
+      mean_shape: Of the mean: `event_shape`, with an axis of classes for class indices.
+      num_variables: Random variables in an event; a one-hot vector is one.
+      scaled: Whether a scale is used.
+      integer: Whether values are class indices, int32.
+      takes_integers: Whether values may also come with an integer or bool dtype.
+      count_columns: Indices along the last axis whose values are counts.
+    """
+
+    event_shape: tuple[int, ...]
+    parameter_shape: tuple[int, ...]
+    mean_shape: tuple[int, ...]
+    num_variables: int
+    scaled: bool
+    integer: bool
+    takes_integers: bool
+    count_columns: tuple[int, ...]
+
+    @abc.abstractmethod
+    def distribution(
+        self, parameters: tf.Tensor, scale: float | tf.Tensor
+    ) -> tfd.Distribution:
+        """p(x | z): batch `[...]`, event `event_shape`.
+
+        Args:
+          parameters: `[..., *parameter_shape]`.
+          scale: Positive, a number or `event_shape`.
+        """
+
+    @abc.abstractmethod
+    def mean(self, parameters: tf.Tensor, scale: float | tf.Tensor) -> tf.Tensor:
+        """Mean of `distribution`, `[..., *mean_shape]`."""
+
+    @abc.abstractmethod
+    def supported(self, x: tf.Tensor) -> tf.Tensor:
+        """Which elements of `[..., *event_shape]` are in the support: bool, alike."""
+
+    @abc.abstractmethod
+    def support_description(self) -> str:
+        """What the values must be."""
+
+
+def event_likelihood(
+    spec: LikelihoodSpec, event_shape: Sequence[int], num_classes: int | None = None
+) -> EventLikelihood:
+    """Finds the likelihood that `spec` names for events of a shape.
+
+    Args:
+      spec: A key of `LIKELIHOODS`, or a sequence of (key, number of columns).
+      event_shape: Of one observation.
+      num_classes: C, for class indices only.
+
+    Raises:
+      ValueError: If a name is unknown, columns do not fit `event_shape`, or
+        `num_classes` is missing or given in vain.
+    """
+    shape = tuple(event_shape)
+    if isinstance(spec, str):
+        found = _find(spec)
+        if found.integer != (num_classes is not None):
+            raise ValueError(
+                f"`num_classes` must be given for class indices, and only then. "
+                f"Received: {num_classes!r} with likelihood {spec!r}."
+            )
+        return ElementwiseLikelihood(found, shape, num_classes)
+    if num_classes is not None:
+        raise ValueError("`num_classes` is not for tables of several kinds of column.")
+    return TableLikelihood([(_find(name), int(width)) for name, width in spec], shape)
+
+
+def _find(name: str) -> Likelihood:
+    if name not in LIKELIHOODS:
+        close = difflib.get_close_matches(str(name), LIKELIHOODS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"`likelihood` must be one of {sorted(LIKELIHOODS)}, or added to "
+            f"`tf_mopoe.distributions.LIKELIHOODS`. Received: {name!r}.{hint}"
+        )
+    return LIKELIHOODS[name]
+
+
+class ElementwiseLikelihood(EventLikelihood):
+    """Every element (or last axis, for one-hot vectors) has the same kind."""
+
+    def __init__(
+        self, likelihood: Likelihood, event_shape: tuple[int, ...], num_classes=None
+    ):
+        """Fits a likelihood to a shape; arguments as `event_likelihood`."""
+        self.likelihood = likelihood
+        self.event_shape = event_shape
+        outputs = num_classes or likelihood.num_parameters
+        self.parameter_shape = (
+            event_shape
+            if outputs == 1 and num_classes is None
+            else (*event_shape, outputs)
+        )
+        self.mean_shape = self.parameter_shape if likelihood.integer else event_shape
+        self.scaled, self.integer = likelihood.scaled, likelihood.integer
+        element = likelihood.element(tf.zeros(self.parameter_shape), 1.0)
+        self._element_ndims = element.event_shape.rank
+        self.num_variables = math.prod(element.batch_shape)
+        self._num_classes = num_classes
+        counts = likelihood.support is COUNTS
+        self.count_columns = tuple(range(event_shape[-1])) if counts else ()
+        # Other integers are more likely images that someone forgot to divide by 255.
+        self.takes_integers = likelihood.integer or counts
+
+    def distribution(self, parameters, scale):
+        """See `EventLikelihood`."""
+        element = self.likelihood.element(parameters, scale)
+        return tfd.Independent(element, len(self.event_shape) - self._element_ndims)
+
+    def mean(self, parameters, scale):
+        """See `EventLikelihood`."""
+        return self.likelihood.mean(self.likelihood.element(parameters, scale))
+
+    def supported(self, x):
+        """See `EventLikelihood`."""
+        if self._num_classes is not None:
+            return (x >= 0) & (x < self._num_classes)
+        return _contained(self.likelihood, x)
+
+    def support_description(self):
+        """See `EventLikelihood`."""
+        if self._num_classes is not None:
+            return f"class indices from 0 to {self._num_classes - 1}"
+        return self.likelihood.support.description
+
+
+class TableLikelihood(EventLikelihood):
+    """Stretches of columns of several kinds, in one vector."""
+
+    integer = False
+
+    def __init__(
+        self, blocks: Sequence[tuple[Likelihood, int]], event_shape: tuple[int, ...]
+    ):
+        """Fits (likelihood, number of columns) pairs to a vector's shape.
+
+        Raises:
+          ValueError: If the columns do not add up, or are class indices.
+        """
+        widths = [width for _, width in blocks]
+        if len(event_shape) != 1 or min(widths) < 1 or sum(widths) != event_shape[0]:
+            raise ValueError(
+                f"The columns of a table's `likelihood` must add up to its event_shape "
+                f"{event_shape}, a vector's. Received: {widths}."
+            )
+        if any(likelihood.integer for likelihood, _ in blocks):
+            raise ValueError(
+                "A table's categories must be one-hot columns, ('categorical', C), not "
+                "class indices."
+            )
+        self.event_shape = self.mean_shape = event_shape
+        self._widths = widths
+        self._parts = [
+            ElementwiseLikelihood(likelihood, (width,)) for likelihood, width in blocks
+        ]
+        self._sizes = [math.prod(part.parameter_shape) for part in self._parts]
+        self.parameter_shape = (sum(self._sizes),)
+        self.num_variables = sum(part.num_variables for part in self._parts)
+        self.scaled = any(part.scaled for part in self._parts)
+        self.takes_integers = all(part.takes_integers for part in self._parts)
+        starts = [sum(widths[:index]) for index in range(len(widths))]
+        self.count_columns = tuple(
+            start + column
+            for start, part in zip(starts, self._parts)
+            for column in part.count_columns
+        )
+
+    def _split(self, parameters, scale):
+        """(part, its parameters, its scale) of every stretch."""
+        scales = [scale] * len(self._parts)
+        if tf.is_tensor(scale) and scale.shape.rank:
+            scales = tf.split(scale, self._widths, axis=-1)
+        for part, flat, own in zip(
+            self._parts, tf.split(parameters, self._sizes, axis=-1), scales
+        ):
+            shape = tf.concat([tf.shape(flat)[:-1], part.parameter_shape], axis=0)
+            yield part, tf.reshape(flat, shape), own
+
+    def distribution(self, parameters, scale):
+        """See `EventLikelihood`."""
+        return tfd.Blockwise(
+            [
+                part.distribution(own, s)
+                for part, own, s in self._split(parameters, scale)
+            ]
+        )
+
+    def mean(self, parameters, scale):
+        """See `EventLikelihood`."""
+        split = self._split(parameters, scale)
+        return tf.concat([part.mean(own, s) for part, own, s in split], axis=-1)
+
+    def supported(self, x):
+        """See `EventLikelihood`."""
+        columns = tf.split(x, self._widths, axis=-1)
+        return tf.concat(
+            [part.supported(own) for part, own in zip(self._parts, columns)], axis=-1
+        )
+
+    def support_description(self):
+        """See `EventLikelihood`."""
+        return "; ".join(
+            f"{width} columns of {part.support_description()}"
+            for part, width in zip(self._parts, self._widths)
+        )
+
+
+def _contained(likelihood: Likelihood, x: tf.Tensor) -> tf.Tensor:
+    if likelihood.support.contains is None:
+        return tf.ones_like(x, tf.bool)
+    return likelihood.support.contains(x) & tf.ones_like(x, tf.bool)

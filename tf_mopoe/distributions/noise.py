@@ -1,0 +1,58 @@
+"""Random numbers that are the same with and without XLA, and on every device.
+
+TensorFlow's stateless integers are; its floating-point uniforms and normals are not,
+since XLA makes them from the same bits in another way. So these are made here.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+
+def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
+    """Turns `seed` into int32 `[2]`: an int by value, None by fresh entropy."""
+    if seed is None or tf.is_tensor(seed) or np.ndim(seed):
+        return tfp.random.sanitize_seed(seed)
+    return tf.constant([0, seed], tf.int32)
+
+
+def split_seed(seed: tf.Tensor, count: int = 2) -> list[tf.Tensor]:
+    """Makes `count` seeds of one."""
+    return tf.unstack(tf.random.experimental.stateless_split(seed, count, alg="philox"))
+
+
+def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+    """Makes a seed of a seed and a number."""
+    number = tf.cast(number, tf.int32)
+    return tf.random.experimental.stateless_fold_in(seed, number, alg="philox")
+
+
+def uniform(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Uniform over the open interval (0, 1): the middles of 2^23 (2^52) cells.
+
+    Args:
+      shape: Of the result.
+      seed: int32 `[2]`.
+      dtype: float32 or float64.
+    """
+    bits = 52 if dtype == tf.float64 else 23
+    word = tf.uint64 if dtype == tf.float64 else tf.uint32
+    cells = tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=word, alg="philox"
+    )
+    cells = tf.bitwise.right_shift(cells, tf.constant(word.size * 8 - bits, word))
+    # Fewer than 2^52 cells: exact as int64, and in the float.
+    return (tf.cast(tf.cast(cells, tf.int64), dtype) + 0.5) * 2.0**-bits
+
+
+def standard_normal(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Standard normal, by the inverse of its distribution function.
+
+    Args:
+      shape: Of the result.
+      seed: int32 `[2]`.
+      dtype: float32 (no value beyond 5.3) or float64 (8.1).
+    """
+    return math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform(shape, seed, dtype) - 1.0)

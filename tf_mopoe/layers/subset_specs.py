@@ -1,0 +1,20 @@
+"""The argument `subsets` in configurations: names, lists and samplers."""
+
+from typing import Any
+
+import keras
+
+from tf_mopoe.subsets import SubsetSampler, SubsetSpec
+
+keras.saving.register_keras_serializable(package="tf_mopoe")(SubsetSampler)
+
+
+def save_subsets(subsets: SubsetSpec) -> Any:
+    """What stands for `subsets` in a configuration."""
+    return keras.saving.serialize_keras_object(subsets)
+
+
+def restore_subsets(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with its `subsets` made whole again."""
+    subsets = keras.saving.deserialize_keras_object(config["subsets"])
+    return {**config, "subsets": subsets}

@@ -1,0 +1,214 @@
+"""A model's networks: built, checked and run; modalities in, parameters out."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tf_mopoe import nets
+from tf_mopoe.distributions import DiagonalGaussian
+from tf_mopoe.distributions.event_likelihoods import EventLikelihood, event_likelihood
+from tf_mopoe.layers import GaussianExpert
+from tf_mopoe.layers.gaussian_expert import soft_bound
+from tf_mopoe.modality import LEARNED_SCALES, Modality
+from tf_mopoe.models.batches import Batch
+
+
+class Encoded(NamedTuple):
+    """What the encoders say about a batch.
+
+    Attributes:
+      experts: q_m(z | x_m), `[B, M, D]`; zeros for modalities without values.
+      styles: q(s_m | x_m) `[B, style_dim]` by name, of modalities that have a style
+        and values.
+    """
+
+    experts: DiagonalGaussian
+    styles: dict[str, DiagonalGaussian]
+
+
+class NetworksMixin(keras.Model):
+    """Encoders, experts, decoders and likelihoods of `MultimodalVAE`."""
+
+    modalities: tuple[Modality, ...]
+
+    def _build_networks(self):
+        self.encoders, self.experts, self.decoders = [], [], []
+        self.style_experts, self.log_likelihood_scales = {}, {}
+        complete = []
+        for modality, likelihood in zip(self.modalities, self.likelihoods):
+            encoder = self._build_encoder(modality, likelihood)
+            decoder = self._build_decoder(modality, likelihood)
+            if modality.likelihood_scale in LEARNED_SCALES:
+                each = modality.likelihood_scale == "per_element"
+                self.log_likelihood_scales[modality.name] = self.add_weight(
+                    shape=modality.event_shape if each else (),
+                    initializer="zeros",
+                    name=f"{modality.name}_log_likelihood_scale",
+                )
+            self.encoders.append(encoder)
+            self.decoders.append(decoder)
+            complete.append(
+                dataclasses.replace(modality, encoder=encoder, decoder=decoder)
+            )
+        # With the networks chosen for it, so that a saved model names them.
+        self.modalities = tuple(complete)
+
+    def _build_encoder(self, modality: Modality, likelihood: EventLikelihood):
+        name = modality.name
+        encoder = modality.encoder or nets.default_encoder(
+            modality.event_shape,
+            num_classes=modality.num_classes,
+            count_columns=likelihood.count_columns,
+            name=f"{name}_encoder",
+        )
+        dtype = "int32" if likelihood.integer else None
+        # Builds it, whatever it is.
+        features = encoder(keras.Input(modality.event_shape, dtype=dtype))
+        expert = GaussianExpert(
+            self.latent_dim, dtype=self.latent_dtype, name=f"{name}_expert"
+        )
+        expert(features)
+        self.experts.append(expert)
+        if modality.style_dim:
+            style = GaussianExpert(
+                modality.style_dim, dtype=self.latent_dtype, name=f"{name}_style_expert"
+            )
+            style(features)
+            self.style_experts[name] = style
+        return encoder
+
+    def _build_decoder(self, modality: Modality, likelihood: EventLikelihood):
+        shape = likelihood.parameter_shape
+        size = self.latent_dim + modality.style_dim
+        decoder = modality.decoder or nets.default_decoder(
+            shape, size, name=f"{modality.name}_decoder"
+        )
+        try:
+            output = decoder(keras.Input((size,)))
+        except ValueError as error:
+            if modality.decoder is None or not modality.style_dim:
+                raise
+            raise ValueError(
+                f"The decoder of modality {modality.name!r} must take {('B', size)}: "
+                f"latent_dim {self.latent_dim} and style_dim {modality.style_dim}. "
+                f"Keras said: {error}"
+            ) from error
+        if tuple(getattr(output, "shape", ())[1:]) != shape:
+            raise ValueError(
+                f"The decoder of modality {modality.name!r} must return shape "
+                f"{('B', *shape)}. Received: {getattr(output, 'shape', output)}."
+            )
+        return decoder
+
+    def _encode_batch(self, batch: Batch, *, training: bool = False) -> Encoded:
+        """Runs the encoder of every modality that has values, once."""
+        experts, styles = {}, {}
+        for name, encoder, expert in zip(
+            self.modality_names, self.encoders, self.experts
+        ):
+            if name in batch.values:
+                features = encoder(batch.values[name], training=training)
+                experts[name] = expert(features)
+                if name in self.style_experts:
+                    styles[name] = self.style_experts[name](features)
+        zeros = tf.zeros_like(next(iter(experts.values())).loc)
+        missing = DiagonalGaussian(zeros, zeros)
+        stacked = [experts.get(name, missing) for name in self.modality_names]
+        fields = (tf.stack(field, axis=1) for field in zip(*stacked))
+        return Encoded(DiagonalGaussian(*fields), styles)
+
+    def _decode_parameters(
+        self, index: int, z: tf.Tensor, style: tf.Tensor | None, *, training: bool
+    ) -> tf.Tensor:
+        """Runs one decoder, once, on `z` `[..., D]`: `[..., *parameter_shape]`."""
+        latent = z if style is None else tf.concat([z, style], axis=-1)
+        flat = tf.reshape(latent, [-1, latent.shape[-1]])
+        parameters = self.decoders[index](flat, training=training)
+        event = self.likelihoods[index].parameter_shape
+        shape = tf.concat([tf.shape(latent)[:-1], event], axis=0)
+        parameters = tf.reshape(tf.cast(parameters, self.latent_dtype), shape)
+        return tf.ensure_shape(parameters, latent.shape[:-1].concatenate(event))
+
+    def _likelihood_scale(self, index: int) -> float | tf.Tensor:
+        """The fixed number, or what was learned: scalar or `[*event_shape]`."""
+        modality = self.modalities[index]
+        if modality.likelihood_scale in LEARNED_SCALES:
+            log_scale = self.log_likelihood_scales[modality.name]
+            return tf.exp(soft_bound(tf.cast(log_scale, self.latent_dtype)))
+        return modality.likelihood_scale
+
+    def _likelihood(self, index: int, parameters: tf.Tensor) -> tfd.Distribution:
+        """p(x_m | z): batch `[...]`, event `event_shape`."""
+        return self.likelihoods[index].distribution(
+            parameters, self._likelihood_scale(index)
+        )
+
+
+def checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
+    """The modalities of a model.
+
+    Raises:
+      TypeError, ValueError: If there is none, one is not a `Modality`, or two share a
+        name or a network.
+    """
+    modalities = tuple(modalities)
+    for modality in modalities:
+        if not isinstance(modality, Modality):
+            raise TypeError(
+                f"`modalities` must be a list of `Modality`. Received: {modality!r}."
+            )
+    networks = [m.encoder for m in modalities] + [m.decoder for m in modalities]
+    given = [id(network) for network in networks if network is not None]
+    if len(set(given)) < len(given):
+        raise ValueError(
+            "Each `encoder` and `decoder` of `modalities` must be an object of its "
+            "own: a shared network could not be saved. Build it twice."
+        )
+    names = [modality.name for modality in modalities]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            "`modalities` must be at least one, each with a name of its own. "
+            f"Received names: {names}."
+        )
+    return modalities
+
+
+def checked_likelihood(modality: Modality) -> EventLikelihood:
+    """The likelihood of a modality.
+
+    Raises:
+      ValueError: If its name is unknown, or it does not fit the modality's shape,
+        scale or classes.
+    """
+    try:
+        likelihood = event_likelihood(
+            modality.likelihood, modality.event_shape, modality.num_classes
+        )
+    except ValueError as error:
+        raise ValueError(f"Modality {modality.name!r}: {error}") from error
+    if not likelihood.scaled and modality.likelihood_scale != 1.0:
+        raise ValueError(
+            f"Modality {modality.name!r}: `likelihood_scale` has no effect with "
+            f"likelihood {modality.likelihood!r}. Received: "
+            f"{modality.likelihood_scale!r}."
+        )
+    return likelihood
+
+
+def reconstruction_weights(
+    modalities: Sequence[Modality], likelihoods: Sequence[EventLikelihood]
+) -> dict[str, float]:
+    """r_m by name; `"dimension"` is the largest number of variables over its own."""
+    largest = max(likelihood.num_variables for likelihood in likelihoods)
+    return {
+        modality.name: (
+            largest / likelihood.num_variables
+            if isinstance(modality.reconstruction_weight, str)
+            else modality.reconstruction_weight
+        )
+        for modality, likelihood in zip(modalities, likelihoods)
+    }
