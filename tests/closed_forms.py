@@ -119,16 +119,106 @@ def mixture_moments(loc, scale, weights=None):
     return mean, np.sqrt(second - mean**2)
 
 
+def negative_binomial_log_prob(x, log_mean, scale):
+    """Counts whose variance is mean + scale mean^2; gamma functions of 1 / scale."""
+    count, log_odds = 1 / scale, log_mean + np.log(scale)
+    log_choices = (
+        special.gammaln(count + x) - special.gammaln(count) - special.gammaln(x + 1)
+    )
+    return log_choices + x * log_odds - (count + x) * np.logaddexp(0, log_odds)
+
+
+def zero_inflated_log_prob(x, parameters, scale):
+    """0 with probability expit(logit), else a negative binomial."""
+    log_mean, logit = parameters[..., 0], parameters[..., 1]
+    counted = special.log_expit(-logit) + negative_binomial_log_prob(x, log_mean, scale)
+    return np.where(x == 0, np.logaddexp(special.log_expit(logit), counted), counted)
+
+
+def continuous_bernoulli_log_prob(x, logits, scale):
+    """Density exp(logit x) on [0, 1], divided by its integral."""
+    size = np.maximum(np.abs(logits), 1e-5)
+    log_integral = np.maximum(logits, 0) + np.log(-np.expm1(-size) / size)
+    # Near 0 by its series: (e^l - 1) / l = exp(l / 2 + l^2 / 24 - ...).
+    series = logits / 2 + logits**2 / 24
+    return logits * x - np.where(np.abs(logits) < 1e-4, series, log_integral)
+
+
+#: log p(x_i | z) of every element, by the likelihood's name: (x, parameters, scale).
+ELEMENT_LOG_PROBS = {
+    "normal": lambda x, loc, scale: stats.norm.logpdf(x, loc, scale),
+    # SciPy takes the logarithm of a density that underflows.
+    "laplace": lambda x, loc, scale: -np.abs(x - loc) / scale - np.log(2 * scale),
+    "student_t": lambda x, loc, scale: stats.t.logpdf(x, 4, loc, scale),
+    "bernoulli": lambda x, logits, _: (
+        x * special.log_expit(logits) + (1 - x) * special.log_expit(-logits)
+    ),
+    "continuous_bernoulli": continuous_bernoulli_log_prob,
+    # One-hot over the last axis; and indices into one more axis of the parameters.
+    "categorical": lambda x, logits, _: x * special.log_softmax(logits, axis=-1),
+    "integer_categorical": lambda x, logits, _: np.take_along_axis(
+        special.log_softmax(logits, axis=-1), x[..., np.newaxis].astype(int), axis=-1
+    ),
+    "poisson": lambda x, log_rate, _: (
+        x * log_rate - np.exp(log_rate) - special.gammaln(x + 1)
+    ),
+    "negative_binomial": negative_binomial_log_prob,
+    "zero_inflated_negative_binomial": zero_inflated_log_prob,
+}
+
+
+def _continuous_bernoulli_mean(logits):
+    safe = np.where(np.abs(logits) < 1e-3, 1.0, logits)
+    return np.where(
+        np.abs(logits) < 1e-3, 0.5 + logits / 12, -1 / np.expm1(-safe) - 1 / safe
+    )
+
+
+#: Means by the likelihood's name, of parameters; no mean depends on the scale.
+MEANS = {
+    **dict.fromkeys(("normal", "laplace", "student_t"), lambda loc: loc),
+    "bernoulli": special.expit,
+    "continuous_bernoulli": _continuous_bernoulli_mean,
+    **dict.fromkeys(
+        ("categorical", "integer_categorical"), lambda x: special.softmax(x, axis=-1)
+    ),
+    **dict.fromkeys(("poisson", "negative_binomial"), np.exp),
+    "zero_inflated_negative_binomial": lambda parameters: (
+        special.expit(-parameters[..., 1]) * np.exp(parameters[..., 0])
+    ),
+}
+
+
 def log_likelihood(name: str, x, parameters, scale: float = 1.0):
     """log p(x|z) for each row, summed over the event: x and parameters `[B, ...]`."""
     x, parameters = np.asarray(x, np.float64), np.asarray(parameters, np.float64)
-    if name == "normal":
-        elements = stats.norm.logpdf(x, parameters, scale)
-    elif name == "laplace":
-        elements = stats.laplace.logpdf(x, parameters, scale)
-    elif name == "bernoulli":
-        probability = special.expit(parameters)
-        elements = special.xlogy(x, probability) + special.xlog1py(1 - x, -probability)
-    else:  # categorical, one-hot over the last axis
-        elements = x * special.log_softmax(parameters, axis=-1)
+    elements = ELEMENT_LOG_PROBS[name](x, parameters, scale)
     return elements.reshape(len(x), -1).sum(axis=1)
+
+
+def linear_gaussian_log_evidence(x, kernels, offsets, scales, style_kernels=None):
+    """log p(x) of rows, where x_m = z W_m + s_m V_m + b_m + scale_m noise.
+
+    z and s_m are standard normal, so x is Gaussian; only modalities in `x` count.
+
+    Args:
+      x: Modality name to `[B, n_m]`.
+      kernels: Modality name to W_m, `[D, n_m]`.
+      offsets: Modality name to b_m, `[n_m]`.
+      scales: Modality name to the noise's standard deviation.
+      style_kernels: Modality name to V_m, `[D_m, n_m]`, where there is a style.
+    """
+    names = list(x)
+    kernel = np.concatenate([kernels[name] for name in names], axis=1)
+    covariance = kernel.T @ kernel
+    start = 0
+    for name in names:
+        size = kernels[name].shape[1]
+        own = scales[name] ** 2 * np.eye(size)
+        if name in (style_kernels or {}):
+            own += style_kernels[name].T @ style_kernels[name]
+        covariance[start : start + size, start : start + size] += own
+        start += size
+    mean = np.concatenate([offsets[name] for name in names])
+    values = np.concatenate([x[name] for name in names], axis=1)
+    return stats.multivariate_normal.logpdf(values, mean, covariance)

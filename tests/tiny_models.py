@@ -3,33 +3,47 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe import Modality, MoPoEVAE, nets
+from tf_mopoe import (
+    MMJSD,
+    MMVAE,
+    MVAE,
+    Modality,
+    MoPoEVAE,
+    MultimodalVAE,
+    nets,
+)
 from tf_mopoe.distributions import noise
 
 #: Sizes of the modalities that `tiny_model` knows by name.
 SIZES = {"a": 3, "b": 4, "c": 2}
 LATENT_DIM = 2
+#: The members of the family.
+FAMILY = (MoPoEVAE, MVAE, MMVAE, MMJSD)
 
 
 def tiny_modality(name: str, event_shape=None, **kwargs) -> Modality:
     """A modality with small smooth networks, unless others are given."""
     event_shape = (SIZES[name],) if event_shape is None else event_shape
     small = {"hidden": (5,), "activation": "tanh"}
+    size = LATENT_DIM + kwargs.get("style_dim", 0)
     networks = {
         "encoder": nets.dense_encoder(event_shape, **small),
-        "decoder": nets.dense_decoder(event_shape, LATENT_DIM, **small),
+        "decoder": nets.dense_decoder(event_shape, size, **small),
     }
     return Modality(name, event_shape, **{**networks, **kwargs})
 
 
-def tiny_model(names="ab", *, options=None, seed: int | None = 0, **kwargs) -> MoPoEVAE:
+def tiny_model(
+    names="ab", *, cls=MoPoEVAE, options=None, seed: int | None = 0, **kwargs
+) -> MultimodalVAE:
     """A model of the modalities named, with weights from NumPy's generator.
 
     Args:
       names: Modality names, or modalities.
+      cls: Of the model.
       options: Modality name to further arguments of its `Modality`.
       seed: Of the weights and of the model's noise; None leaves both to Keras.
-      **kwargs: Of `MoPoEVAE`.
+      **kwargs: Of `cls`.
     """
     modalities = [
         tiny_modality(name, **(options or {}).get(name, {}))
@@ -37,7 +51,7 @@ def tiny_model(names="ab", *, options=None, seed: int | None = 0, **kwargs) -> M
         else name
         for name in names
     ]
-    model = MoPoEVAE(modalities, LATENT_DIM, seed=seed, **kwargs)
+    model = cls(modalities, LATENT_DIM, seed=seed, **kwargs)
     if seed is not None:
         rng = np.random.default_rng(seed)
         for variable in model.trainable_variables:

@@ -81,7 +81,12 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
             `scale` or `present` does not fit it, or `subsets` or `prior_expert` is not
             one of those above.
         """
+        if isinstance(subsets, dict):
+            subsets = SubsetSampler.from_config(subsets)
         parameters = dict(locals())
+        if isinstance(subsets, SubsetSampler):
+            # TensorFlow compares types by their parameters and knows plain values only.
+            parameters["subsets"] = subsets.get_config()
         with tf.name_scope(name):
             self._loc = tf.convert_to_tensor(loc, name="loc")
             dtype = self._loc.dtype
@@ -108,7 +113,7 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
                     "`loc` and `scale` must be floating and of one shape. Received: "
                     f"{dtype.name} {self._loc.shape}, {self._scale.shape}."
                 )
-            self._subsets = subsets
+            self._subsets = parameters["subsets"]
             self._prior_expert = prior_expert
             self._weights = None  # [..., B, S] of sampled subsets
             if isinstance(subsets, SubsetSampler):

@@ -27,6 +27,7 @@ from tf_mopoe.subsets import SubsetSampler, SubsetSpec, membership_mask
 MOST_MODALITIES_EXACT = 12
 
 
+@keras.saving.register_keras_serializable(package="tf_mopoe")
 class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
     """A VAE with one latent for several modalities, any of which may be missing.
 

@@ -1,0 +1,123 @@
+"""Runs every case on two logical CPUs and on one; writes both results as JSON.
+
+A program of its own, since devices must be set before TensorFlow starts. Which
+component a row draws, and its noise, depend on its replica: here they are fixed.
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+from tests.conformance import cases  # noqa: E402
+from tf_mopoe.distributions import noise, subset_draws  # noqa: E402
+from tf_mopoe.layers import MixtureOfExperts  # noqa: E402
+
+
+def constant(value):
+    """In place of a random tensor."""
+    return lambda shape, seed, dtype=tf.float32: tf.fill(shape, tf.cast(value, dtype))
+
+
+def first_component(self, loc, present, seed, drawn, num_draws):
+    """In place of a random component."""
+    return tf.zeros([num_draws, tf.shape(loc)[0]], tf.int32)
+
+
+noise.standard_normal = constant(0.5)
+noise.uniform = subset_draws.uniform = constant(0.5)
+MixtureOfExperts._draw_components = first_component
+
+
+def results_of_model(strategy, case):
+    """Metrics and weights after a few steps."""
+    with strategy.scope():
+        model = cases.make_model(case)
+        model.compile(keras.optimizers.SGD(1e-2))
+    dataset = tf.data.Dataset.from_tensor_slices(cases.batch()).batch(8)
+    history = model.fit(
+        dataset, epochs=2, shuffle=False, validation_data=dataset, verbose=0
+    ).history
+    return [*history.values(), *(w.ravel().tolist() for w in model.get_weights())]
+
+
+def results_of_function(strategy, function, inputs):
+    """The outputs for all rows, each replica running its half."""
+    count = strategy.num_replicas_in_sync
+    halves = [
+        tf.nest.map_structure(
+            lambda x, part=part: np.split(np.asarray(x), count)[part]
+            if np.shape(x)[0] == cases.ROWS
+            else np.asarray(x),
+            inputs,
+        )
+        for part in range(count)
+    ]
+    flat = [tf.nest.flatten(half) for half in halves]
+    distributed = [
+        strategy.experimental_distribute_values_from_function(
+            lambda context, index=index: tf.constant(
+                flat[context.replica_id_in_sync_group][index]
+            )
+        )
+        for index in range(len(flat[0]))
+    ]
+
+    def run(*tensors):
+        return tf.nest.flatten(function(*tf.nest.pack_sequence_as(inputs, tensors)))
+
+    outputs = strategy.run(tf.function(run, autograph=False), args=distributed)
+    return [
+        np.concatenate(strategy.experimental_local_results(output)).ravel().tolist()
+        for output in outputs
+    ]
+
+
+def results_of_layer(strategy, case):
+    """The layer's outputs."""
+    with strategy.scope():
+        layer = case.make()
+        layer(*case.inputs)
+        rng = np.random.default_rng(0)
+        layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    return results_of_function(strategy, layer, case.inputs)
+
+
+def results_of_distribution(strategy, kwargs):
+    """Log-density, mean and bound."""
+    q = cases.make_distribution(kwargs)
+
+    def ask(loc, scale, present):
+        q = cases.distributions.MixtureOfProductsOfExperts(
+            loc, scale, present, **kwargs
+        )
+        return q.log_prob(q.mean()), q.mean(), q.stddev(), q.kl_upper_bound()
+
+    return results_of_function(strategy, ask, (q.loc, q.scale, q.present))
+
+
+def main(path):
+    """Writes {case: [results of two replicas, results of one device]}."""
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    one = tf.distribute.get_strategy()
+    results = {}
+    for function, table in (
+        (results_of_layer, cases.LAYERS),
+        (results_of_model, cases.MODELS),
+        (results_of_distribution, cases.DISTRIBUTIONS),
+    ):
+        for name, case in table.items():
+            results[name] = [function(two, case), function(one, case)]
+    with open(path, "w") as file:
+        json.dump(results, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
