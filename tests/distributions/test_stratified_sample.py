@@ -1,6 +1,7 @@
 """Component draws stratified over the batch: counts, marginals, moments, gradients."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,11 @@ from scipy import stats
 from tests import closed_forms
 from tests.sampling import assert_estimates, random_experts
 from tf_mopoe.distributions import MixtureOfProductsOfExperts
-from tf_mopoe.distributions.components import contiguous_components
+from tf_mopoe.distributions.components import (
+    contiguous_components,
+    stratified_components,
+)
+from tf_mopoe.subsets import available_subsets, membership_mask
 
 #: Rows that differ in what they have: 5 with all, 4 with two, 3 with one, 1 with none.
 MIXED = np.array(
@@ -165,3 +170,41 @@ def test_the_contiguous_split_gives_the_remainder_to_the_last(rows, count):
     np.testing.assert_array_equal(
         tf.function(contiguous_components)(tf.constant(rows), count), expected
     )
+
+
+@pytest.mark.parametrize("present", [None, MIXED], ids=["alike", "mixed"])
+def test_several_draws_of_a_row_are_independent_and_each_shared_out(present):
+    """Importance weighting needs independent draws; stratifying is over rows alone."""
+    rows, num_draws = 13, 3
+    patterns = np.ones([rows, 3], bool) if present is None else present
+    available = available_subsets(membership_mask(3), tf.constant(patterns))
+    flags = None if present is None else tf.constant(present)
+
+    @tf.function
+    def draw_all():
+        seeds = tf.stack([tf.zeros(SEEDS, tf.int32), tf.range(SEEDS)], axis=1)
+        return tf.map_fn(
+            lambda seed: stratified_components(
+                available, seed, flags, num_draws=num_draws
+            ),
+            seeds,
+        )
+
+    drawn = draw_all().numpy()  # [SEEDS, K, B]
+    for pattern in np.unique(patterns, axis=0):
+        group = np.flatnonzero((patterns == pattern).all(axis=1))
+        possible = formable(pattern)
+        shares = len(group) / len(possible)
+        for component in possible:
+            counts = (drawn[:, :, group] == component).sum(axis=-1)
+            assert set(np.unique(counts)) <= {math.floor(shares), math.ceil(shares)}
+    for row in range(rows):
+        possible = formable(patterns[row])
+        if len(possible) == 1:
+            continue
+        pairs = np.zeros([7, 7])
+        np.add.at(pairs, (drawn[:, 0, row], drawn[:, 2, row]), 1)
+        pairs = pairs[np.ix_(possible, possible)]
+        assert pairs.sum() == SEEDS
+        # 13 rows: by chance one suite in a thousand would fail.
+        assert stats.chisquare(pairs.ravel()).pvalue > 1e-4
