@@ -90,9 +90,11 @@ def test_layer_comes_back_from_its_configuration(name):
 def as_functional(layer, inputs):
     """A functional model of the layer alone."""
     specs = tf.nest.map_structure(
-        lambda x: keras.Input(x.shape[1:], dtype=x.dtype.name)
-        if x.shape[0] == cases.ROWS
-        else x,
+        lambda x: (
+            keras.Input(x.shape[1:], dtype=x.dtype.name)
+            if x.shape[0] == cases.ROWS
+            else x
+        ),
         tuple(tf.nest.map_structure(np.asarray, inputs)),
     )
     given = [x for x in tf.nest.flatten(specs) if isinstance(x, keras.KerasTensor)]
@@ -318,9 +320,7 @@ def replicated(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize(
-    "name", [*cases.LAYERS, *cases.MODELS, *cases.DISTRIBUTIONS]
-)
+@pytest.mark.parametrize("name", [*cases.LAYERS, *cases.MODELS, *cases.DISTRIBUTIONS])
 def test_two_replicas_do_what_one_device_does(name, replicated):
     two, one = replicated[name]
     assert len(two) == len(one) > 0

@@ -53,9 +53,11 @@ def results_of_function(strategy, function, inputs):
     count = strategy.num_replicas_in_sync
     halves = [
         tf.nest.map_structure(
-            lambda x, part=part: np.split(np.asarray(x), count)[part]
-            if np.shape(x)[0] == cases.ROWS
-            else np.asarray(x),
+            lambda x, part=part: (
+                np.split(np.asarray(x), count)[part]
+                if np.shape(x)[0] == cases.ROWS
+                else np.asarray(x)
+            ),
             inputs,
         )
         for part in range(count)

@@ -218,8 +218,17 @@ def test_too_many_modalities_to_mix_are_refused_with_the_way_out():
         ("num_samples", 1.5),
         ("beta_content", -1.0),
         ("beta_style", float("nan")),
+        ("seed", 2**40),
+        ("seed", -1),
     ],
 )
 def test_wrong_arguments_are_named(argument, value):
     with pytest.raises(ValueError, match=f"`{argument}` must be"):
         tiny_model(**{argument: value})
+
+
+def test_class_weights_are_refused():
+    model = tiny_model()
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="`class_weight` is not for this model"):
+        model.fit(tiny_batch(), class_weight={0: 1.0}, verbose=0)

@@ -75,9 +75,7 @@ def test_random_subsets_add_their_bounds(monkeypatch):
     seen = collections.Counter()
     for row in range(300):
         bounds = [bound_of(more, batch, loc, scale, row, pair, 1.0) for pair in pairs]
-        sums = {
-            (i, j): bounds[i] + bounds[j] for i in range(3) for j in range(i, 3)
-        }
+        sums = {(i, j): bounds[i] + bounds[j] for i in range(3) for j in range(i, 3)}
         closest = min(sums, key=lambda pair: abs(sums[pair] - added[row]))
         assert abs(sums[closest] - added[row]) < 1e-3 * abs(added[row])
         seen.update(closest)

@@ -162,7 +162,11 @@ class TableLikelihood(EventLikelihood):
           ValueError: If the columns do not add up, or are class indices.
         """
         widths = [width for _, width in blocks]
-        if len(event_shape) != 1 or min(widths) < 1 or sum(widths) != event_shape[0]:
+        if (
+            len(event_shape) != 1
+            or min(widths, default=0) < 1
+            or sum(widths) != event_shape[0]
+        ):
             raise ValueError(
                 f"The columns of a table's `likelihood` must add up to its event_shape "
                 f"{event_shape}, a vector's. Received: {widths}."
@@ -191,8 +195,9 @@ class TableLikelihood(EventLikelihood):
 
     def _split(self, parameters, scale):
         """(part, its parameters, its scale) of every stretch."""
+        scale = tf.convert_to_tensor(scale, parameters.dtype)
         scales = [scale] * len(self._parts)
-        if tf.is_tensor(scale) and scale.shape.rank:
+        if scale.shape.rank:
             scales = tf.split(scale, self._widths, axis=-1)
         for part, flat, own in zip(
             self._parts, tf.split(parameters, self._sizes, axis=-1), scales

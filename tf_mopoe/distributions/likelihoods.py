@@ -58,18 +58,20 @@ class Likelihood:
 
 def _negative_binomial(log_mean, scale):
     """Variance mean + scale * mean^2: total_count 1 / scale, odds scale * mean."""
+    scale = tf.convert_to_tensor(scale, log_mean.dtype)
     return tfd.NegativeBinomial(
-        total_count=tf.ones([], log_mean.dtype) / scale,
-        logits=log_mean + tf.math.log(tf.cast(scale, log_mean.dtype)),
+        total_count=1.0 / scale, logits=log_mean + tf.math.log(scale)
     )
 
 
 def _zero_inflated_negative_binomial(parameters, scale):
     log_mean, zero_logits = tf.unstack(parameters, axis=-1)
+    scale = tf.convert_to_tensor(scale, log_mean.dtype)
     return tfd.ZeroInflatedNegativeBinomial(
-        total_count=tf.ones([], log_mean.dtype) / scale,
-        logits=log_mean + tf.math.log(tf.cast(scale, log_mean.dtype)),
-        inflated_loc_logits=zero_logits,
+        total_count=1.0 / scale,
+        logits=log_mean + tf.math.log(scale),
+        # TFP takes the softmax of (logit, -logit): the sigmoid of twice its argument.
+        inflated_loc_logits=0.5 * zero_logits,
     )
 
 

@@ -80,7 +80,7 @@ def unpack_batch(
             row = tf.reshape(flag, [-1] + [1] * len(modality.event_shape))
             value = tf.where(row, value, tf.zeros([], value.dtype))
         if check_values:
-            _check_values(value, flag, modality.name, likelihood)
+            value = _check_values(value, flag, modality.name, likelihood)
         values[modality.name] = tf.cast(value, "int32" if likelihood.integer else dtype)
     _check_rows(values)
     if len(values) == len(names) and not columns:
@@ -160,7 +160,8 @@ def _checked_value(
             f", B rows. Received: {tuple(value.shape)}."
         )
     if not value.dtype.is_floating:
-        value = tf.cast(value, tf.int32 if likelihood.integer else tf.float32)
+        # Not int32 before the check: the int64 that NumPy makes of NaN would be class 0.
+        value = tf.cast(value, tf.int64 if likelihood.integer else tf.float32)
     return tf.ensure_shape(value, expected)
 
 
@@ -188,8 +189,8 @@ def _check_rows(values: Mapping[str, tf.Tensor]) -> None:
 
 def _check_values(
     value: tf.Tensor, flag: tf.Tensor | None, name: str, likelihood: EventLikelihood
-) -> None:
-    """Present values must be finite and in the support."""
+) -> tf.Tensor:
+    """The values; those present must be finite and in the support."""
     axes = list(range(1, value.shape.rank))
     allowed = likelihood.supported(value)  # broadcast against [B, *event_shape]
     if value.dtype.is_floating:
@@ -206,9 +207,12 @@ def _check_values(
             received = float(value[row][~elements][0])
             message = _invalid_values_message(name, likelihood, str(received))
             raise ValueError(message)
-        return
+        return value
     message = _invalid_values_message(name, likelihood, "other values")
-    tf.debugging.Assert(tf.reduce_all(rows), [message + END_OF_MESSAGE])
+    check = tf.debugging.Assert(tf.reduce_all(rows), [message + END_OF_MESSAGE])
+    # Before an embedding sees them, whose own error would come first.
+    with tf.control_dependencies([check]):
+        return tf.identity(value)
 
 
 def _invalid_values_message(

@@ -101,6 +101,9 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
             or decoder's output does not fit.
         """
         super().__init__(**kwargs)
+        # Keras would round a batch to 16 bits before it is checked: counts above 65504
+        # become infinite, class indices others. The networks cast for themselves.
+        self.autocast = False
         self.modalities = checked_modalities(modalities)
         self.likelihoods = [checked_likelihood(m) for m in self.modalities]
         self.latent_dim = _checked_count("latent_dim", latent_dim)
@@ -119,7 +122,7 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
         self.subsets = self._subsets_by_index(subsets)
         self.prior_expert = prior_expert
         self.component_draw = component_draw
-        self.seed = random.randrange(2**31) if seed is None else int(seed)
+        self.seed = random.randrange(2**31) if seed is None else _checked_seed(seed)
         self.mask = self._membership_mask()  # [S, M], None for sampled subsets
         self.reconstruction_weights = reconstruction_weights(
             self.modalities, self.likelihoods
@@ -231,6 +234,14 @@ def _checked_count(name: str, count: int) -> int:
             f"`{name}` must be a whole number from 1. Received: {count!r}."
         )
     return int(count)
+
+
+def _checked_seed(seed: int) -> int:
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
+        raise ValueError(
+            f"`seed` must be a whole number from 0 to 2^31 - 1. Received: {seed!r}."
+        )
+    return int(seed)
 
 
 def _checked_weight(name: str, weight: float) -> float:

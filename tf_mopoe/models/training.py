@@ -80,7 +80,16 @@ class TrainingMixin(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args, **kwargs):
-        """As `keras.Model.fit`, on batches as the class describes."""
+        """As `keras.Model.fit`, on batches as the class describes.
+
+        Raises:
+          ValueError: If `class_weight` is given, or a batch is not as described.
+        """
+        if kwargs.get("class_weight") is not None:
+            raise ValueError(
+                "`class_weight` is not for this model: it has no targets. Give "
+                "`sample_weight`, one number a row."
+            )
         return _run(super().fit, args, kwargs)
 
     def evaluate(self, *args, **kwargs):

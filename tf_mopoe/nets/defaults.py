@@ -50,8 +50,13 @@ def default_encoder(
     network = conv_encoder if _is_image(event_shape) else dense_encoder
     if not count_columns:
         return network(event_shape, name=name)
+    double = keras.config.dtype_policy().compute_dtype == "float64"
     return keras.Sequential(
-        [keras.Input(tuple(event_shape)), Log1p(count_columns), network(event_shape)],
+        [
+            keras.Input(tuple(event_shape)),
+            Log1p(count_columns, dtype="float64" if double else "float32"),
+            network(event_shape),
+        ],
         name=name,
     )
 

@@ -9,13 +9,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
 class Log1p(keras.layers.Layer):
-    """log(1 + x) of some columns, the others as they are; in float32.
+    """log(1 + x) of some columns, the others as they are; in float32 by default.
 
     Call arguments:
       x: `[..., C]`, 0 or more in `columns`.
 
     Returns:
-      float32 `[..., C]`.
+      `[..., C]`.
     """
 
     def __init__(self, columns: Sequence[int], *, dtype="float32", **kwargs):

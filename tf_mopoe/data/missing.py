@@ -1,0 +1,162 @@
+"""Data with holes: rows of NaN become flags, and holes are made for experiments."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+#: What `partial` of `mark_missing` may be.
+PARTIAL = ("error", "missing")
+
+
+def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str, Any]:
+    """Turns rows of NaN into `present` flags, as every model here takes them.
+
+    Args:
+      data: Modality name to `[N, ...]`, a missing row all NaN; optionally `"present"`:
+        modality name to bool `[N]`, False where a row is known to be missing already,
+        whatever it holds. Is not modified.
+      partial: What becomes of a row that is NaN in part: `"error"`, or `"missing"`,
+        which treats the modality as missing in that row.
+
+    Returns:
+      A new dictionary: floating arrays with missing rows set to 0, all others as they
+      are, and `"present"`: modality name to bool `[N]`, of the modalities that have
+      missing rows or had flags. Without either there is no `"present"`.
+
+    Raises:
+      ValueError: If a row is NaN in part and `partial` is `"error"`, arrays or flags
+        differ in rows, or a flag has no array beside it.
+      TypeError: If an array does not hold numbers, or a flag is not bool.
+
+    Example:
+      >>> table = np.array([[1.0, 2.0], [np.nan, np.nan]])
+      >>> marked = mark_missing({"table": table, "count": np.array([[3], [4]])})
+      >>> marked["table"].tolist(), marked["present"]["table"].tolist()
+      ([[1.0, 2.0], [0.0, 0.0]], [True, False])
+    """
+    if partial not in PARTIAL:
+        raise ValueError(
+            f"`partial` must be one of {[*PARTIAL]}. Received: {partial!r}."
+        )
+    arrays, flags = _checked(data)
+    marked = dict(arrays)
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            continue  # has no NaN
+        flag = flags.get(name, np.ones(len(array), bool))
+        here = _rows_without_nan(name, array, flag, partial)  # [N]
+        if name in flags or not here.all():
+            flags[name] = here
+            row = here.reshape([-1] + [1] * (array.ndim - 1))
+            marked[name] = np.where(row, array, array.dtype.type(0))
+    return {**marked, "present": flags} if flags else marked
+
+
+def drop_at_random(
+    data: Mapping[str, Any], fraction: float, *, seed: int, keep_one: bool = True
+) -> dict[str, Any]:
+    """Declares views missing completely at random, to see what a model makes of it.
+
+    Each view of each row is dropped with probability f = `fraction`, independently of
+    all else. With `keep_one`, a row that would lose all of its n views keeps one of
+    them, each with the same probability, so that a view is missing less often:
+
+        P(dropped) = f - f^n / n        0.3 and n = 2: 0.255; 0.3 and n = 6: 0.2999
+
+    Args:
+      data: Modality name to `[N, ...]`, optionally `"present"` flags bool `[N]`: what
+        is missing already stays so. For rows of NaN call `mark_missing` first. Is not
+        modified.
+      fraction: f, from 0 to 1.
+      seed: Non-negative. The same seed gives the same flags, in whatever order the
+        modalities come.
+      keep_one: Whether a row that has something keeps at least one view.
+
+    Returns:
+      A new dictionary: the same arrays (not copied), and `"present"`: modality name to
+      bool `[N]`, of all modalities.
+
+    Raises:
+      ValueError: If `fraction` is not from 0 to 1, arrays or flags differ in rows, or
+        a flag has no array beside it.
+      TypeError: If an array does not hold numbers, or a flag is not bool.
+
+    Example:
+      >>> views = {"a": np.zeros([1000, 2]), "b": np.zeros([1000, 3])}
+      >>> present = drop_at_random(views, 0.5, seed=0)["present"]
+      >>> bool((present["a"] | present["b"]).all())
+      True
+    """
+    if not 0.0 <= fraction <= 1.0:
+        raise ValueError(f"`fraction` must be from 0 to 1. Received: {fraction!r}.")
+    arrays, flags = _checked(data)
+    names = sorted(arrays)
+    rows = len(arrays[names[0]])
+    everywhere = np.ones(rows, bool)
+    had = np.stack([flags.get(name, everywhere) for name in names], axis=-1)  # [N, M]
+    random = np.random.default_rng(seed)
+    kept = had & (random.random(had.shape) >= fraction)  # [N, M]
+    # Drawn in any case, so that `keep_one` changes no other row.
+    favourite = np.argmax(np.where(had, random.random(had.shape), -1.0), axis=-1)  # [N]
+    if keep_one:
+        lost = had.any(axis=-1) & ~kept.any(axis=-1)
+        kept[lost, favourite[lost]] = True
+    present = {name: kept[:, names.index(name)] for name in arrays}
+    return {**arrays, "present": present}
+
+
+def _checked(
+    data: Mapping[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arrays `[N, ...]` and copies of the flags, bool `[N]`, by modality."""
+    arrays = {name: np.asarray(x) for name, x in data.items() if name != "present"}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"Modality {name!r} must be an array of numbers. Received dtype: "
+                f"{array.dtype}. Convert it, e.g. with `astype('float32')`."
+            )
+    flags = {name: np.array(x) for name, x in (data.get("present") or {}).items()}
+    for name, flag in flags.items():
+        if name not in arrays:
+            raise ValueError(
+                f"`present` has a flag for {name!r}, but `data` has only "
+                f"{sorted(arrays)}."
+            )
+        if flag.dtype != bool:
+            raise TypeError(
+                f"`present[{name!r}]` must be bool. Received: {flag.dtype}."
+            )
+    shapes = {name: array.shape for name, array in arrays.items()}
+    shapes |= {f"present[{name!r}]": flag.shape for name, flag in flags.items()}
+    if len({shape[:1] for shape in shapes.values()}) != 1 or () in shapes.values():
+        raise ValueError(
+            "`data` must be at least one array, all with the same number of rows. "
+            f"Received shapes: {shapes}."
+        )
+    return arrays, flags
+
+
+def _rows_without_nan(
+    name: str, array: np.ndarray, flag: np.ndarray, partial: str
+) -> np.ndarray:
+    """bool `[N]`: rows that are flagged present and hold no NaN.
+
+    Raises:
+      ValueError: If a row flagged present is NaN in part and that is an error.
+    """
+    count = np.isnan(array).sum(axis=tuple(range(1, array.ndim)))  # [N]
+    size = math.prod(array.shape[1:])
+    broken = np.flatnonzero(flag & (count > 0) & (count < size))
+    if partial == "error" and len(broken):
+        first = broken[0]
+        others = f" (and {len(broken) - 1} more rows)" if len(broken) > 1 else ""
+        raise ValueError(
+            f"Modality {name!r} must be missing from a row altogether or not at all. "
+            f"Received: row {first} with NaN in {count[first]} of {size} values"
+            f"{others}. Drop such rows, or impute the column before; or pass "
+            "partial='missing', which treats the modality as missing there."
+        )
+    return flag & (count == 0)
