@@ -6,8 +6,21 @@ import inspect
 import pytest
 
 PUBLIC = {
-    "tf_mopoe": {"Modality", "MoPoEVAE", "MultimodalVAE", "nets"},
-    "tf_mopoe.distributions": {"MixtureOfProductsOfExperts", "product_of_gaussians"},
+    "tf_mopoe": {
+        "Modality",
+        "MMJSD",
+        "MMVAE",
+        "MVAE",
+        "MoPoEVAE",
+        "MultimodalVAE",
+        "nets",
+    },
+    "tf_mopoe.distributions": {
+        "LIKELIHOODS",
+        "Likelihood",
+        "MixtureOfProductsOfExperts",
+        "product_of_gaussians",
+    },
     "tf_mopoe.layers": {
         "GaussianExpert",
         "MixtureOfExperts",
@@ -15,8 +28,15 @@ PUBLIC = {
     },
     "tf_mopoe.nets": {"conv_encoder", "conv_decoder", "dense_encoder", "dense_decoder"},
     "tf_mopoe.metrics": {"conditional_coherence", "joint_coherence", "linear_probe"},
-    "tf_mopoe.data": {"load_polydigits", "shuffled_batches", "ordered_batches"},
-    "tf_mopoe.subsets": {"membership_mask"},
+    "tf_mopoe.data": {
+        "drop_at_random",
+        "load_polydigits",
+        "mark_missing",
+        "ordered_batches",
+        "shuffled_batches",
+    },
+    "tf_mopoe.objectives": {"negative_elbo", "negative_iwae"},
+    "tf_mopoe.subsets": {"SubsetSampler", "membership_mask"},
 }
 
 

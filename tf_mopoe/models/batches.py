@@ -160,7 +160,7 @@ def _checked_value(
             f", B rows. Received: {tuple(value.shape)}."
         )
     if not value.dtype.is_floating:
-        # Not int32 before the check: the int64 that NumPy makes of NaN would be class 0.
+        # Not int32 yet: the int64 that NumPy makes of NaN would become class 0.
         value = tf.cast(value, tf.int64 if likelihood.integer else tf.float32)
     return tf.ensure_shape(value, expected)
 

@@ -49,8 +49,7 @@ def log_importance_weights(
 def negative_iwae(log_weights: tf.Tensor) -> tf.Tensor:
     """-log (1/K) sum_k w_k, to be minimised: the negative bound on log p(X).
 
-    Source: Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016,
-    equation 8.
+    Source: Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016.
 
     Args:
       log_weights: `[K, B]`, nats.
