@@ -118,8 +118,14 @@ def write_examples(model: MultimodalVAE, folder: pathlib.Path, seed: int = 0) ->
 def _request(model, pattern, rows, generator) -> dict[str, np.ndarray]:
     inputs = {}
     for modality, present in zip(model.modalities, pattern):
-        values = generator.random((rows, *modality.event_shape), dtype=np.float32)
-        inputs[modality.name] = values if present else np.full_like(values, np.nan)
+        shape, classes = (rows, *modality.event_shape), modality.num_classes
+        if classes is not None:
+            values = generator.integers(0, classes, shape, dtype=np.int32)
+            nothing = np.int32(-1)
+        else:
+            values = generator.random(shape, dtype=np.float32)
+            nothing = np.float32(np.nan)
+        inputs[modality.name] = values if present else np.full_like(values, nothing)
         inputs[FLAG_PREFIX + modality.name] = np.full([rows], present)
     return inputs
 

@@ -2,8 +2,9 @@
 
 All tensors are named, flat and have the batch first. Every modality is a required
 input `<modality>` beside a required flag `has_<modality>` (bool `[B]`); where the flag
-is False the values may be anything, zeros by convention. A row with NaN or infinity in
-values that are present is answered with NaN; no other row of the batch is touched.
+is False the values may be anything, zeros by convention. A row with NaN, infinity or a
+class index out of range in values that are present is answered with NaN; no other row of
+the batch is touched.
 """
 
 from collections.abc import Callable
@@ -59,6 +60,10 @@ def make_signatures(model: MultimodalVAE) -> dict[str, Signature]:
 def _batch(model: MultimodalVAE, flat: dict[str, tf.Tensor]) -> Batch:
     names = model.modality_names
     nested = {name: flat[name] for name in names}
+    for name, likelihood in zip(names, model.likelihoods):
+        if likelihood.integer:  # an embedding has no row for what is no class
+            known = likelihood.supported(flat[name])
+            nested[name] = tf.where(known, flat[name], tf.zeros_like(flat[name]))
     nested["present"] = {name: flat[FLAG_PREFIX + name] for name in names}
     # A server's batch mixes requests: one row's NaN must not fail the others' rows.
     return model.unpack_batch(nested, check_values=False)
@@ -69,14 +74,15 @@ def _with_nan(
 ) -> dict[str, tf.Tensor]:
     """Answers rows that can't be answered with NaN: a ReLU may have hidden theirs."""
     invalid = tf.zeros_like(flat[FLAG_PREFIX + model.modality_names[0]])  # [B]
-    for name in model.modality_names:
+    for name, likelihood in zip(model.modality_names, model.likelihoods):
         value = flat[name]
-        if not value.dtype.is_floating:
-            continue
-        finite = tf.reduce_all(
-            tf.math.is_finite(value), axis=list(range(1, len(value.shape)))
+        known = (
+            likelihood.supported(value)
+            if likelihood.integer
+            else tf.math.is_finite(value)
         )
-        invalid |= flat[FLAG_PREFIX + name] & ~finite
+        valid = tf.reduce_all(known, axis=list(range(1, len(value.shape))))
+        invalid |= flat[FLAG_PREFIX + name] & ~valid
     marked = {}
     for name, output in outputs.items():
         rows = tf.reshape(invalid, [-1] + [1] * (len(output.shape) - 1))

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from export import command, publish, session_check
-from tf_mopoe import Modality, MoPoEVAE
+from tf_mopoe import MMJSD, MVAE, Modality, MoPoEVAE
+from tf_mopoe.subsets import SubsetSampler
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +168,28 @@ def test_folder_that_cannot_be_written_is_refused(model, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(publish.UsageError, match="SERVING_DIR: can't write"):
         publish.publish(model, tmp_path / "file")
+
+
+@pytest.mark.parametrize("cls", [MVAE, MMJSD, MoPoEVAE])
+def test_styles_class_indices_and_tables_are_served(cls, tmp_path):
+    kwargs = {"subsets": SubsetSampler(3, [["a"]])} if cls is MoPoEVAE else {}
+    model = cls(
+        [
+            Modality("a", (3,), style_dim=2, likelihood_scale="per_element"),
+            Modality("c", (2,), likelihood="integer_categorical", num_classes=5),
+            Modality("t", (3,), likelihood=[("poisson", 1), ("categorical", 2)]),
+        ],
+        latent_dim=2,
+        seed=0,
+        **kwargs,
+    )
+    folder = publish.publish(model, tmp_path)  # compares with the model itself
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    flags = {f"has_{name}": tf.constant([True] * 3) for name in "act"}
+    answer = served(
+        a=tf.zeros([3, 3]), c=tf.constant([[0, 4], [0, 5], [-1, 2]]),
+        t=tf.zeros([3, 3]), **flags,
+    )  # fmt: skip
+    assert answer["c"].shape == (3, 2, 5)
+    finite = np.isfinite(answer["c"]).all(axis=(1, 2))
+    np.testing.assert_array_equal(finite, [True, False, False])
