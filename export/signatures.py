@@ -2,9 +2,9 @@
 
 All tensors are named, flat and have the batch first. Every modality is a required
 input `<modality>` beside a required flag `has_<modality>` (bool `[B]`); where the flag
-is False the values may be anything, zeros by convention. A row with NaN, infinity or a
-class index out of range in values that are present is answered with NaN; no other row of
-the batch is touched.
+is False the values may be anything, zeros by convention. A row with NaN, infinity or an
+unknown class index in values that are present is answered with NaN; no other row of the
+batch is touched.
 """
 
 from collections.abc import Callable
