@@ -117,15 +117,16 @@ def write_examples(model: MultimodalVAE, folder: pathlib.Path, seed: int = 0) ->
 
 def _request(model, pattern, rows, generator) -> dict[str, np.ndarray]:
     inputs = {}
-    for modality, present in zip(model.modalities, pattern):
-        shape, classes = (rows, *modality.event_shape), modality.num_classes
-        if classes is not None:
-            values = generator.integers(0, classes, shape, dtype=np.int32)
-            nothing = np.int32(-1)
-        else:
-            values = generator.random(shape, dtype=np.float32)
-            nothing = np.float32(np.nan)
-        inputs[modality.name] = values if present else np.full_like(values, nothing)
+    for modality, likelihood, present in zip(
+        model.modalities, model.likelihoods, pattern
+    ):
+        # Values that the modality may have: a draw of its likelihood.
+        parameters = tf.zeros([rows, *likelihood.parameter_shape])
+        seed = tf.constant(generator.integers(0, 2**31, 2), tf.int32)
+        drawn = likelihood.distribution(parameters, 1.0).sample(seed=seed)
+        values = np.asarray(drawn, np.int32 if likelihood.integer else np.float32)
+        nothing = np.full_like(values, -1 if likelihood.integer else np.nan)
+        inputs[modality.name] = values if present else nothing
         inputs[FLAG_PREFIX + modality.name] = np.full([rows], present)
     return inputs
 

@@ -2,9 +2,9 @@
 
 All tensors are named, flat and have the batch first. Every modality is a required
 input `<modality>` beside a required flag `has_<modality>` (bool `[B]`); where the flag
-is False the values may be anything, zeros by convention. A row with NaN, infinity or an
-unknown class index in values that are present is answered with NaN; no other row of the
-batch is touched.
+is False the values may be anything, zeros by convention. A row with NaN, infinity or
+values outside the likelihood's support in a modality that is present is answered with
+NaN; no other row of the batch is touched.
 """
 
 from collections.abc import Callable
@@ -76,11 +76,9 @@ def _with_nan(
     invalid = tf.zeros_like(flat[FLAG_PREFIX + model.modality_names[0]])  # [B]
     for name, likelihood in zip(model.modality_names, model.likelihoods):
         value = flat[name]
-        known = (
-            likelihood.supported(value)
-            if likelihood.integer
-            else tf.math.is_finite(value)
-        )
+        known = likelihood.supported(value)
+        if not likelihood.integer:
+            known &= tf.math.is_finite(value)
         valid = tf.reduce_all(known, axis=list(range(1, len(value.shape))))
         invalid |= flat[FLAG_PREFIX + name] & ~valid
     marked = {}

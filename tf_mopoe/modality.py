@@ -27,7 +27,10 @@ class Modality:
         serving signatures use themselves.
       event_shape: Shape of one observation, without the batch dimension.
       encoder: Any Keras layer or model from `[B, *event_shape]` to features `[B, F]`;
-        the model puts the Gaussians' heads on top. None: one that fits the shape.
+        the model puts the Gaussians' heads on top. Rows in which the modality is
+        missing go through it too, as zeros (`Support.inside`), and change nothing; but
+        they count in the statistics of a `BatchNormalization`: take
+        `LayerNormalization` where there are holes. None: one that fits the shape.
       decoder: Any Keras layer or model from `[B, D + style_dim]`, the shared latent
         followed by the style, to the likelihood's parameters: `[B, *event_shape]`, or
         as `likelihood` says. None: one that fits the shape.
@@ -105,6 +108,11 @@ class Modality:
                 f"`style_dim` of modality {self.name!r} must be a whole number from 0. "
                 f"Received: {self.style_dim!r}."
             )
+        if self.beta_style != 1.0 and not self.style_dim:
+            raise ValueError(
+                f"`beta_style` of modality {self.name!r} has no effect without a "
+                f"`style_dim`. Received: {self.beta_style!r}."
+            )
 
     def _check_likelihood(self):
         if not isinstance(self.likelihood, str):
@@ -119,7 +127,9 @@ class Modality:
                     f"Received: {self.likelihood!r}."
                 )
             object.__setattr__(self, "likelihood", pairs)
-        if self.likelihood_scale not in LEARNED_SCALES:
+        if not isinstance(self.likelihood_scale, str) or (
+            self.likelihood_scale not in LEARNED_SCALES
+        ):
             scales = "positive, or one of " + str(list(LEARNED_SCALES))
             self._check_number("likelihood_scale", scales, above_zero=True)
         classes = self.num_classes

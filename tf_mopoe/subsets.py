@@ -49,7 +49,7 @@ class SubsetSampler:
     seed: int = 0
 
     def __post_init__(self):
-        always = tuple(tuple(subset) for subset in self.always)
+        always = _listed_subsets(self.always)
         object.__setattr__(self, "always", always)
         if not all(always) or len({frozenset(s) for s in always}) < len(always):
             raise ValueError(
@@ -76,6 +76,21 @@ class SubsetSampler:
     def from_config(cls, config: dict[str, Any]) -> "SubsetSampler":
         """Rebuilds the sampler from `get_config`'s dictionary."""
         return cls(**config)
+
+
+def _listed_subsets(always: Sequence[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
+    try:
+        # A string is a sequence too, but of letters.
+        if isinstance(always, str) or any(isinstance(s, str) for s in always):
+            raise TypeError
+        listed = tuple(tuple(subset) for subset in always)
+        hash(listed)
+    except TypeError:
+        raise ValueError(
+            "`always` must list subsets, such as [['a', 'b']] or [[0, 1]]. "
+            f"Received: {always!r}."
+        ) from None
+    return listed
 
 
 #: What `subsets=` accepts: a family's name, the subsets by index, or a sampler.

@@ -99,8 +99,9 @@ LAYERS = {
 MODELS = {
     "MoPoEVAE": ModelCase(MoPoEVAE, {"beta": 2.0}),
     "MoPoEVAE, sampled": ModelCase(MoPoEVAE, {"subsets": SAMPLER}),
-    "MoPoEVAE, iwae": ModelCase(MoPoEVAE, {"objective": "iwae", "num_samples": 3}),
-    "MVAE": ModelCase(MVAE, {"random_subset_elbos": 1}),
+    "MVAE": ModelCase(
+        MVAE, {"random_subset_elbos": 1, "objective": "iwae", "num_samples": 2}
+    ),
     "MMVAE": ModelCase(MMVAE, {"objective": "dreg", "num_samples": 3}),
     "MMJSD": ModelCase(MMJSD, {"beta_style": 0.5}),
     "MultimodalVAE": ModelCase(
@@ -155,13 +156,11 @@ def public_names() -> set[str]:
 def modalities():
     """Three kinds of likelihood, a style, learned scales."""
     return [
-        tiny_modality("a", style_dim=1, likelihood_scale="per_element"),
+        tiny_modality("a", style_dim=1, beta_style=2.0, likelihood_scale="per_element"),
         tiny_modality(
             "b", likelihood="negative_binomial", likelihood_scale="per_modality"
         ),
-        tiny_modality(
-            "c", (4,), likelihood=[("normal", 1), ("categorical", 3)], beta_style=2.0
-        ),
+        tiny_modality("c", (4,), likelihood=[("normal", 1), ("categorical", 3)]),
     ]
 
 

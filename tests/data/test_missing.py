@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.tiny_models import tiny_batch, tiny_model
 from tf_mopoe.data import drop_at_random, mark_missing
@@ -222,3 +223,38 @@ def test_an_impossible_fraction_is_refused(fraction):
 def test_an_unknown_treatment_is_refused():
     with pytest.raises(ValueError, match=r"`partial`.*'error', 'missing'.*'drop'"):
         mark_missing({"a": np.ones([2, 1])}, partial="drop")
+
+
+def test_batches_of_a_dataset_are_marked_as_arrays_are():
+    rng = np.random.default_rng(0)
+    data = {
+        "a": rng.normal(size=(12, 3)).astype("float32"),
+        "b": rng.normal(size=(12, 2, 2)).astype("float32"),
+        "count": np.arange(12).reshape(12, 1),
+        "present": {"b": np.arange(12) != 5},
+    }
+    data["a"][::3] = np.nan
+    data["b"][5, 0] = np.nan  # known to be missing: may be NaN in part
+    expected = mark_missing(data)
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(4).map(mark_missing)
+    batches = list(dataset.as_numpy_iterator())
+    assert len(batches) == 3
+    for name in ("a", "b", "count"):
+        joined = np.concatenate([batch[name] for batch in batches])
+        np.testing.assert_array_equal(joined, expected[name])
+    for name in ("a", "b"):
+        joined = np.concatenate([batch["present"][name] for batch in batches])
+        np.testing.assert_array_equal(joined, expected["present"][name])
+    assert "count" not in batches[0]["present"]
+
+
+def test_rows_that_are_nan_in_part_are_an_error_in_a_dataset_too():
+    table = np.array([[1.0, np.nan], [2.0, 3.0]])
+    dataset = tf.data.Dataset.from_tensor_slices({"table": table}).batch(2)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="table.* has rows that are NaN"
+    ):
+        list(dataset.map(mark_missing))
+    marked = next(iter(dataset.map(lambda x: mark_missing(x, partial="missing"))))
+    np.testing.assert_array_equal(marked["present"]["table"], [False, True])
+    np.testing.assert_array_equal(marked["table"], [[0.0, 0.0], [2.0, 3.0]])

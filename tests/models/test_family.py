@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tests import closed_forms
 from tests.tiny_models import (
@@ -15,6 +16,8 @@ from tests.tiny_models import (
     train_logs,
 )
 from tf_mopoe import MMJSD, MMVAE, MVAE, Modality, MoPoEVAE
+from tf_mopoe.distributions import LIKELIHOODS, Likelihood
+from tf_mopoe.distributions.likelihoods import POSITIVE
 from tf_mopoe.subsets import SubsetSampler
 
 every_member = pytest.mark.parametrize("cls", FAMILY)
@@ -218,6 +221,9 @@ def test_too_many_modalities_to_mix_are_refused_with_the_way_out():
         ("num_samples", 1.5),
         ("beta_content", -1.0),
         ("beta_style", float("nan")),
+        ("beta", "0.5"),
+        ("beta", None),
+        ("beta_content", [1, 2]),
         ("seed", 2**40),
         ("seed", -1),
     ],
@@ -232,3 +238,124 @@ def test_class_weights_are_refused():
     model.compile("sgd")
     with pytest.raises(ValueError, match="`class_weight` is not for this model"):
         model.fit(tiny_batch(), class_weight={0: 1.0}, verbose=0)
+
+
+@every_objective
+def test_float64_policies_work(objective):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = tiny_model(objective=objective, options={"a": {"style_dim": 1}})
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.compile(keras.optimizers.SGD(0.01))
+    assert np.isfinite(train_logs(model, tiny_batch())["loss"])
+    assert model.encode(tiny_batch())["loc"].dtype == tf.float64
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_refused_first_batch_leaves_a_model_that_trains(jit):
+    """In the same way as one that had never seen it."""
+    model, other = tiny_model(), tiny_model()
+    for each in (model, other):
+        each.compile(keras.optimizers.Adam(0.01), jit_compile=jit)
+    for method in (model.train_on_batch, model.fit):
+        with pytest.raises(ValueError, match="Unknown modality 'aa'"):
+            method({"aa": tiny_batch()["a"]})
+    for each in (model, other):
+        each.train_on_batch(tiny_batch())
+        each.fit(tiny_batch(), shuffle=False, verbose=0)
+    assert model.optimizer.iterations == other.optimizer.iterations == 2
+    for left, right in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_missing_rows_of_a_positive_likelihood_are_filled_inside_its_support(
+    monkeypatch,
+):
+    """Zero has log-density minus infinity there, and its gradient is NaN."""
+    likelihood = Likelihood(
+        lambda loc, scale: tfd.LogNormal(loc, scale), POSITIVE, scaled=True
+    )
+    monkeypatch.setitem(LIKELIHOODS, "log_normal", likelihood)
+
+    class Log(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.log(x)
+
+    options = {"a": {"likelihood": "log_normal", "encoder": Log()}}
+    model = tiny_model(options=options)
+    batch = tiny_batch(rows=4)
+    batch["a"] = np.exp(batch["a"])
+    batch["present"] = {"a": np.array([True, False, True, False])}
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(x=batch, training=False)
+    assert np.isfinite(loss)
+    for gradient in tape.gradient(loss, model.trainable_variables):
+        assert np.all(np.isfinite(gradient))
+    batch["a"][0] = -1.0
+    with pytest.raises(ValueError, match="'a' must hold positive numbers"):
+        model.posterior(batch)
+
+
+def test_regularisers_of_every_precision_add_up():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        encoder = keras.layers.Dense(
+            4, kernel_regularizer="l2", activity_regularizer="l2"
+        )
+        model = tiny_model(options={"a": {"encoder": encoder}})
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert np.isfinite(model.compute_loss(x=tiny_batch(), training=False))
+
+
+def test_values_too_large_for_the_models_precision_are_refused():
+    with pytest.raises(ValueError, match="'a' must hold finite numbers"):
+        tiny_model().encode({"a": np.full([2, 3], 1e300)})
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"objective": "dreg", "num_samples": 2},
+        {"objective": "iwae"},
+        {"subsets": SubsetSampler(2)},
+    ],
+)
+def test_a_fixed_split_is_refused_where_draws_must_be_random(kwargs):
+    with pytest.raises(ValueError, match="`component_draw='contiguous'` is for"):
+        tiny_model(component_draw="contiguous", **kwargs)
+
+
+@pytest.mark.parametrize(
+    "subsets",
+    [5, None, [0, 1], [[None]], [[0.9]], ["a"], [["a", "z"]], [[2]]],
+    ids=str,
+)
+def test_wrong_subsets_are_refused(subsets):
+    with pytest.raises(ValueError, match="`subsets`"):
+        tiny_model(subsets=subsets)
+
+
+@pytest.mark.parametrize("always", [["ab"], "ab", [0], [[[0]]], 5], ids=str)
+def test_wrong_lists_of_marked_subsets_are_refused(always):
+    with pytest.raises(ValueError, match="`always` must list subsets"):
+        SubsetSampler(3, always)
+
+
+def test_networks_that_do_not_fit_are_refused_by_name():
+    wrong = keras.Sequential([keras.Input((7,)), keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"encoder of modality 'a' must take .*3"):
+        tiny_model(options={"a": {"encoder": wrong}})
+    wrong = keras.Sequential([keras.Input((7,)), keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"decoder of modality 'a' must take"):
+        tiny_model(options={"a": {"decoder": wrong}})
+
+
+def test_weights_of_styles_without_a_style_are_refused():
+    with pytest.raises(ValueError, match="`beta_style` has no effect"):
+        tiny_model(beta_style=2.0)
+    with pytest.raises(ValueError, match="`beta_style` of modality 'x' has no effect"):
+        Modality("x", (3,), beta_style=2.0)

@@ -100,6 +100,7 @@ def test_every_argument_survives_saving(tmp_path):
                 "likelihood": "laplace",
                 "likelihood_scale": 0.75,
                 "reconstruction_weight": 0.25,
+                "style_dim": 1,
                 "beta_style": 3.0,
             },
             "b": {
@@ -111,7 +112,6 @@ def test_every_argument_survives_saving(tmp_path):
         beta=2.5,
         beta_content=0.5,
         beta_style=0.2,
-        objective="dreg",
         num_samples=3,
         subsets=[["b"], ["a", "b"]],
         prior_expert="every_subset",

@@ -5,18 +5,21 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_models import FAMILY, tiny_batch, tiny_model
+from tf_mopoe import MoPoEVAE
 from tf_mopoe.objectives import DoublyReparameterized, negative_iwae
 
 DRAWS, NUM_SAMPLES = 1500, 16
 
 
-def gradients(cls, objective, **kwargs):
+def gradients(cls, objective, beta=1.0, **kwargs):
     """Gradients of the loss under many seeds: of the encoders, of the decoders."""
     model = tiny_model(
         cls=cls,
         objective=objective,
         num_samples=NUM_SAMPLES,
-        options={"a": {"style_dim": 1}},
+        options={"a": {"style_dim": 1, "beta_style": 1.5}},
+        beta_content=0.7 if beta != 1.0 else 1.0,
+        beta_style=1.0 if beta != 1.0 else 1 / 1.5,
         **kwargs,
     )
     for expert in model.experts:  # wide, so that no importance weight is huge
@@ -35,7 +38,7 @@ def gradients(cls, objective, **kwargs):
 
     def one(seed):
         with tf.GradientTape() as tape:
-            rows, _ = model.negative_bounds(batch, seed)
+            rows, _ = model.negative_bounds(batch, seed, beta=beta)
             loss = tf.reduce_mean(rows)
         every = tape.gradient(
             loss, [v.value for v in inference] + [v.value for v in generative]
@@ -66,6 +69,15 @@ def test_dreg_has_the_mean_of_the_iwae_gradient_and_less_variance(cls):
     # Measured: 0.03 (MoPoE-VAE) to 0.13 (MVAE).
     ratio = dreg[0].var(axis=0).sum() / iwae[0].var(axis=0).sum()
     assert ratio < 0.5, f"variance of DReG over that of IWAE: {ratio:.3f}"
+
+
+@pytest.mark.parametrize("beta", [0.1, 2.0])
+def test_dreg_has_the_mean_of_the_iwae_gradient_whatever_the_weights(beta):
+    """Content and style enter the weights with factors of their own."""
+    iwae, dreg = (gradients(MoPoEVAE, name, beta) for name in ("iwae", "dreg"))
+    difference = iwae[0] - dreg[0]
+    error = difference.std(axis=0) / np.sqrt(DRAWS)
+    assert np.all(np.abs(difference.mean(axis=0)) < 5 * error + 1e-6)
 
 
 def test_path_scales_gradients_by_the_normalised_weights():

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 #: What `partial` of `mark_missing` may be.
 PARTIAL = ("error", "missing")
@@ -16,14 +17,16 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
     Args:
       data: Modality name to `[N, ...]`, a missing row all NaN; optionally `"present"`:
         modality name to bool `[N]`, False where a row is known to be missing already,
-        whatever it holds. Is not modified.
+        whatever it holds. Is not modified. Arrays; or tensors, so that it can be
+        mapped over the batches of a `tf.data.Dataset`.
       partial: What becomes of a row that is NaN in part: `"error"`, or `"missing"`,
         which treats the modality as missing in that row.
 
     Returns:
       A new dictionary: floating arrays with missing rows set to 0, all others as they
       are, and `"present"`: modality name to bool `[N]`, of the modalities that have
-      missing rows or had flags. Without either there is no `"present"`.
+      missing rows or had flags. Without either there is no `"present"`. Of tensors all
+      floating modalities have flags.
 
     Raises:
       ValueError: If a row is NaN in part and `partial` is `"error"`, arrays or flags
@@ -40,6 +43,8 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
         raise ValueError(
             f"`partial` must be one of {[*PARTIAL]}. Received: {partial!r}."
         )
+    if any(tf.is_tensor(value) for value in data.values()):
+        return _mark_missing_tensors(data, partial)
     arrays, flags = _checked(data)
     marked = dict(arrays)
     for name, array in arrays.items():
@@ -52,6 +57,35 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
             row = here.reshape([-1] + [1] * (array.ndim - 1))
             marked[name] = np.where(row, array, array.dtype.type(0))
     return {**marked, "present": flags} if flags else marked
+
+
+def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, Any]:
+    """As `mark_missing`, inside `tf.data.Dataset.map` on batches.
+
+    Which rows are missing is not known there yet, so every floating modality gets flags.
+    """
+    flags = dict(data.get("present") or {})
+    marked = {name: value for name, value in data.items() if name != "present"}
+    for name, value in marked.items():
+        if not value.dtype.is_floating:
+            continue  # has no NaN
+        axes = list(range(1, value.shape.rank))
+        nan = tf.math.is_nan(value)
+        here = ~tf.reduce_any(nan, axis=axes)  # [B]
+        known = flags.get(name, tf.ones_like(here))
+        if partial == "error":
+            whole = here | tf.reduce_all(nan, axis=axes) | ~known
+            message = (
+                f"Modality {name!r} has rows that are NaN in part. Drop them, impute "
+                "the column, or take `partial='missing'`."
+            )
+            check = tf.debugging.Assert(tf.reduce_all(whole), [message])
+            with tf.control_dependencies([check]):
+                here = tf.identity(here)
+        flags[name] = here & known
+        row = tf.reshape(flags[name], [-1] + [1] * len(axes))
+        marked[name] = tf.where(row, value, tf.zeros([], value.dtype))
+    return {**marked, "present": flags}
 
 
 def drop_at_random(

@@ -5,10 +5,21 @@ import difflib
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_mopoe.distributions.likelihoods import COUNTS, LIKELIHOODS, Likelihood
+from tf_mopoe.distributions.likelihoods import (
+    COUNTS,
+    LIKELIHOODS,
+    ONE_HOT,
+    UNIT_INTERVAL,
+    Likelihood,
+)
+
+INTEGERS = frozenset(
+    [tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64]
+)
 
 #: A key of `LIKELIHOODS`, or (key, number of columns) for stretches of a table.
 LikelihoodSpec = str | Sequence[tuple[str, int]]
@@ -24,7 +35,8 @@ class EventLikelihood(abc.ABC):
       num_variables: Random variables in an event; a one-hot vector is one.
       scaled: Whether a scale is used.
       integer: Whether values are class indices, int32.
-      takes_integers: Whether values may also come with an integer or bool dtype.
+      inside: A value in the support, broadcast against `event_shape`.
+      other_dtypes: In which values may come, beside the floating ones.
       count_columns: Indices along the last axis whose values are counts.
     """
 
@@ -34,7 +46,8 @@ class EventLikelihood(abc.ABC):
     num_variables: int
     scaled: bool
     integer: bool
-    takes_integers: bool
+    other_dtypes: frozenset[tf.DType]
+    inside: np.ndarray
     count_columns: tuple[int, ...]
 
     @abc.abstractmethod
@@ -123,8 +136,13 @@ class ElementwiseLikelihood(EventLikelihood):
         self._num_classes = num_classes
         counts = likelihood.support is COUNTS
         self.count_columns = tuple(range(event_shape[-1])) if counts else ()
+        self.inside = np.array(likelihood.support.inside)
         # Other integers are more likely images that someone forgot to divide by 255.
-        self.takes_integers = likelihood.integer or counts
+        self.other_dtypes = frozenset()
+        if likelihood.integer or likelihood.support in (COUNTS, ONE_HOT):
+            self.other_dtypes = INTEGERS | {tf.bool}
+        elif likelihood.support is UNIT_INTERVAL:
+            self.other_dtypes = frozenset([tf.bool])
 
     def distribution(self, parameters, scale):
         """See `EventLikelihood`."""
@@ -185,7 +203,15 @@ class TableLikelihood(EventLikelihood):
         self.parameter_shape = (sum(self._sizes),)
         self.num_variables = sum(part.num_variables for part in self._parts)
         self.scaled = any(part.scaled for part in self._parts)
-        self.takes_integers = all(part.takes_integers for part in self._parts)
+        self.inside = np.concatenate(
+            [
+                np.broadcast_to(part.inside, width)
+                for part, width in zip(self._parts, widths)
+            ]
+        )
+        self.other_dtypes = frozenset.intersection(
+            *(part.other_dtypes for part in self._parts)
+        )
         starts = [sum(widths[:index]) for index in range(len(widths))]
         self.count_columns = tuple(
             start + column

@@ -15,13 +15,17 @@ class Support(NamedTuple):
       description: What the values must be, for error messages.
       contains: From values `[..., *event_shape]` to bool, broadcast against them; None
         where every finite value is allowed.
+      inside: A value in the support. Rows in which a modality is missing hold it in
+        place of what the batch had.
     """
 
     description: str
     contains: Callable[[tf.Tensor], tf.Tensor] | None = None
+    inside: float = 0.0
 
 
 REAL = Support("finite numbers")
+POSITIVE = Support("positive numbers", lambda x: x > 0.0, inside=1.0)
 UNIT_INTERVAL = Support("numbers in [0, 1]", lambda x: (x >= 0.0) & (x <= 1.0))
 COUNTS = Support("whole numbers from 0", lambda x: (x >= 0.0) & (x == tf.floor(x)))
 ONE_HOT = Support(

@@ -19,7 +19,8 @@ class Batch(NamedTuple):
     """A batch that passed the checks.
 
     Attributes:
-      values: Modality name to `[B, *event_shape]`, 0 in rows where it is missing;
+      values: Modality name to `[B, *event_shape]`, in rows where it is missing 0 or
+        another value inside the likelihood's support;
         modalities missing from the whole batch have no entry.
       present: bool `[B, M]`, or None where every modality is present in every row.
     """
@@ -39,8 +40,8 @@ def unpack_batch(
     """Checks a batch and separates the modalities from the flags.
 
     Args:
-      inputs: Modality name to `[B, *event_shape]` floating values (counts, flags and
-        class indices: also of an integer or bool dtype); optionally `"present"`:
+      inputs: Modality name to `[B, *event_shape]` floating values (counts, classes and
+        flags: also of an integer or bool dtype); optionally `"present"`:
         modality name to bool `[B]`, False in rows where the values are missing and may
         be anything, NaN included.
       modalities: Those of the model.
@@ -50,7 +51,7 @@ def unpack_batch(
         are an error in rows that are present.
 
     Returns:
-      The values, missing rows replaced by 0, and the flags.
+      The values, missing rows replaced, and the flags.
 
     Raises:
       TypeError: If `inputs` is not a mapping or a dtype is wrong.
@@ -72,16 +73,16 @@ def unpack_batch(
     for modality, likelihood in zip(modalities, likelihoods):
         if modality.name not in inputs:
             continue
-        value = _checked_value(inputs[modality.name], modality, likelihood)
+        value = _checked_value(inputs[modality.name], modality, likelihood, dtype)
         flag = flags.get(modality.name)
         if flag is not None:
             flag = _checked_flag(flag, modality.name, value)
             columns[modality.name] = flag
             row = tf.reshape(flag, [-1] + [1] * len(modality.event_shape))
-            value = tf.where(row, value, tf.zeros([], value.dtype))
+            value = tf.where(row, value, tf.cast(likelihood.inside, value.dtype))
         if check_values:
             value = _check_values(value, flag, modality.name, likelihood)
-        values[modality.name] = tf.cast(value, "int32" if likelihood.integer else dtype)
+        values[modality.name] = tf.cast(value, "int32") if likelihood.integer else value
     _check_rows(values)
     if len(values) == len(names) and not columns:
         return Batch(values, None)
@@ -138,7 +139,7 @@ def _check_names(
 
 
 def _checked_value(
-    value: Any, modality: Modality, likelihood: EventLikelihood
+    value: Any, modality: Modality, likelihood: EventLikelihood, dtype: str
 ) -> tf.Tensor:
     try:
         value = tf.convert_to_tensor(value)
@@ -146,12 +147,11 @@ def _checked_value(
         raise TypeError(
             f"Modality {modality.name!r} must be an array. Received: {value!r}."
         ) from error
-    if not value.dtype.is_floating and not (
-        likelihood.takes_integers and (value.dtype.is_integer or value.dtype.is_bool)
-    ):
+    if not value.dtype.is_floating and value.dtype not in likelihood.other_dtypes:
+        hint = "`x / 255`" if value.dtype == tf.uint8 else "`x.astype('float32')`"
         raise TypeError(
             f"Modality {modality.name!r} must have a floating dtype. Received: "
-            f"{value.dtype.name}. Convert it, e.g. uint8 images with `x / 255`."
+            f"{value.dtype.name}. Convert it, e.g. with {hint}."
         )
     expected = tf.TensorShape([None, *modality.event_shape])
     if not value.shape.is_compatible_with(expected):
@@ -159,9 +159,11 @@ def _checked_value(
             f"Modality {modality.name!r} must have shape {('B', *modality.event_shape)}"
             f", B rows. Received: {tuple(value.shape)}."
         )
-    if not value.dtype.is_floating:
+    if not likelihood.integer:
+        value = tf.cast(value, dtype)
+    elif not value.dtype.is_floating:
         # Not int32 yet: the int64 that NumPy makes of NaN would become class 0.
-        value = tf.cast(value, tf.int64 if likelihood.integer else tf.float32)
+        value = tf.cast(value, tf.int64)
     return tf.ensure_shape(value, expected)
 
 

@@ -21,8 +21,6 @@ from tf_mopoe.subsets import SubsetSampler, available_subsets
 #: What `objective` of a model may be.
 OBJECTIVES = ("elbo", "iwae", "dreg")
 
-STANDARD_NORMAL = DiagonalGaussian(0.0, 0.0)
-
 
 class View(NamedTuple):
     """A posterior, and the modalities that a bound with it explains.
@@ -140,12 +138,13 @@ class BoundsMixin(keras.Model):
                     drawn=view.drawn,
                     num_samples=self.num_samples,
                 )[0],
+                beta * self.beta_content,
             )
             for index, (view, estimator) in enumerate(zip(views, estimators))
         ]  # [K, B, D]
         styles = {
             name: self._draw_styles(
-                name, encoded.styles[name], views, estimators, style_seed
+                name, encoded.styles[name], views, estimators, style_seed, beta
             )
             for name in encoded.styles
         }  # [K, B, D_m] for every view that has the modality
@@ -170,10 +169,15 @@ class BoundsMixin(keras.Model):
         ]
         return tf.add_n(rows), every_terms[0]
 
-    def _through(self, estimator: DoublyReparameterized, samples: tf.Tensor):
-        return estimator.path(samples) if self.objective == "dreg" else samples
+    def _through(self, estimator: DoublyReparameterized, samples: tf.Tensor, factor):
+        """The samples; for DReG `factor` is the weight of their log q in log w."""
+        if self.objective != "dreg":
+            return samples
+        return estimator.path(samples, factor)
 
-    def _draw_styles(self, name, style: DiagonalGaussian, views, estimators, seed):
+    def _draw_styles(
+        self, name, style: DiagonalGaussian, views, estimators, seed, beta
+    ):
         """View's index to s_m ~ q(s_m | x_m), `[K, B, D_m]`."""
         seed = noise.fold_in(seed, self.modality_names.index(name))
         shape = tf.concat([[self.num_samples], tf.shape(style.loc)], axis=0)
@@ -184,7 +188,8 @@ class BoundsMixin(keras.Model):
                 s = style.loc + tf.exp(style.log_scale) * noise.standard_normal(
                     shape, own, style.loc.dtype
                 )
-                drawn[index] = self._through(estimator, s)
+                factor = beta * self.beta_styles[name]
+                drawn[index] = self._through(estimator, s, factor)
         return drawn
 
     def _log_likelihoods(
@@ -221,9 +226,10 @@ class BoundsMixin(keras.Model):
         """The view's `BoundTerms`; `styles` are its samples, by modality."""
         log_ratio, style_log_ratios = None, {}
         if self.objective != "elbo":
-            log_ratio = log_density(STANDARD_NORMAL, z) - self._log_mixture(view, z)
+            prior = DiagonalGaussian(tf.zeros([], z.dtype), tf.zeros([], z.dtype))
+            log_ratio = log_density(prior, z) - self._log_mixture(view, z)
             for name, s in styles.items():
-                ratio = log_density(STANDARD_NORMAL, s) - log_density(
+                ratio = log_density(prior, s) - log_density(
                     self._proposal(style_experts[name]), s
                 )
                 style_log_ratios[name] = self._where_present(view, name, ratio)

@@ -48,7 +48,7 @@ class MMJSD(MultimodalVAE):
         Raises:
           ValueError, TypeError: If an argument is not as described.
         """
-        super().__init__(modalities, latent_dim, **kwargs, **self.FIXED)
+        super().__init__(modalities, latent_dim, **self.with_fixed(kwargs))
 
     def divergence(self, components, weights):
         """The Jensen-Shannon form, nats, `[B]`; components the prior, then experts."""

@@ -13,7 +13,8 @@ class MMVAE(MultimodalVAE):
 
     See `MultimodalVAE` for arguments (but for `subsets` and `prior_expert`, which are
     fixed), batches and loss. The default objective is the ELBO of Sutter et al.'s
-    published code; `objective="dreg"` with `num_samples` is that of the paper.
+    published code. `objective="dreg"` with `num_samples` is an importance-weighted
+    bound as in the paper, but each of the K samples draws its own expert.
 
     Source: Shi, Siddharth, Paige, Torr, Variational Mixture-of-Experts Autoencoders
     for Multi-Modal Deep Generative Models, NeurIPS 2019.
@@ -32,4 +33,4 @@ class MMVAE(MultimodalVAE):
         Raises:
           ValueError, TypeError: If an argument is not as described.
         """
-        super().__init__(modalities, latent_dim, **kwargs, **self.FIXED)
+        super().__init__(modalities, latent_dim, **self.with_fixed(kwargs))

@@ -1,6 +1,8 @@
 """The base of all multimodal VAEs: arguments, fusion, configuration."""
 
 import math
+import numbers
+import operator
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -94,7 +96,8 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
             step's number alone, so a resumed run goes on as if it had not stopped.
             None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
-          **kwargs: Of `keras.Model`: `name`, `dtype`.
+          **kwargs: Of `keras.Model`: `name`; `dtype`, here of the latent arithmetic
+            (networks follow Keras's global policy, or the dtype they were built with).
 
         Raises:
           ValueError, TypeError: If an argument is not as described, or an encoder's
@@ -122,11 +125,23 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
         self.subsets = self._subsets_by_index(subsets)
         self.prior_expert = prior_expert
         self.component_draw = component_draw
+        if component_draw == "contiguous" and (
+            objective != "elbo" or isinstance(self.subsets, SubsetSampler)
+        ):
+            raise ValueError(
+                "`component_draw='contiguous'` is for the ELBO of a fixed family of "
+                "subsets: it is not random. Use 'stratified'."
+            )
         self.seed = random.randrange(2**31) if seed is None else _checked_seed(seed)
         self.mask = self._membership_mask()  # [S, M], None for sampled subsets
         self.reconstruction_weights = reconstruction_weights(
             self.modalities, self.likelihoods
         )
+        if self.beta_style != 1.0 and not any(m.style_dim for m in self.modalities):
+            raise ValueError(
+                "`beta_style` has no effect: no modality has a `style_dim`. "
+                f"Received: {beta_style!r}."
+            )
         self.beta_styles = {
             m.name: self.beta_style * m.beta_style
             for m in self.modalities
@@ -138,6 +153,21 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
         self._build_fusion(component_draw)
         self._build_metrics()
         self.built = True
+
+    @classmethod
+    def with_fixed(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments with those that the class fixes.
+
+        Raises:
+          TypeError: If one of these is given.
+        """
+        for name, value in cls.FIXED.items():
+            if name in kwargs:
+                raise TypeError(
+                    f"{cls.__name__} has `{name}={value!r}` and takes no other. Use "
+                    "MultimodalVAE to choose."
+                )
+        return {**kwargs, **cls.FIXED}
 
     def _membership_mask(self) -> np.ndarray | None:
         count = len(self.modalities)
@@ -176,20 +206,30 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
             always = self._subsets_by_index(subsets.always)
             return SubsetSampler(subsets.num_subsets, always, subsets.seed)
         names = list(self.modality_names)
-        if any(isinstance(subset, str) for subset in subsets):
+        try:
+            listed = [
+                [m if isinstance(m, str) else operator.index(m) for m in subset]
+                for subset in subsets
+                if not isinstance(subset, str)
+            ]
+            complete = len(listed) == len(subsets)
+        except TypeError:
+            complete = False
+        if not complete:
             raise ValueError(
-                "`subsets` must be a family's name or a list of lists, such as "
-                f"[['a'], ['a', 'b']]. Received: {subsets!r}."
+                "`subsets` must be a family's name or a list of lists of modalities, "
+                f"such as [['a'], ['a', 'b']]. Received: {subsets!r}."
             )
-        unknown = {m for s in subsets for m in s if isinstance(m, str)} - set(names)
+        known = {*names, *range(len(names))}
+        unknown = {m for subset in listed for m in subset} - known
         if unknown:
             raise ValueError(
-                f"`subsets` names unknown modalities {sorted(unknown)}; this model has "
-                f"{names}."
+                f"`subsets` names unknown modalities {sorted(unknown, key=str)}; this "
+                f"model has {names}."
             )
         return [
-            [names.index(m) if isinstance(m, str) else int(m) for m in subset]
-            for subset in subsets
+            [names.index(m) if isinstance(m, str) else m for m in subset]
+            for subset in listed
         ]
 
     def get_config(self) -> dict[str, Any]:
@@ -229,7 +269,9 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
 
 
 def _checked_count(name: str, count: int) -> int:
-    if not isinstance(count, (int, np.integer)) or count < 1:
+    if isinstance(count, bool) or not (
+        isinstance(count, (int, np.integer)) and count >= 1
+    ):
         raise ValueError(
             f"`{name}` must be a whole number from 1. Received: {count!r}."
         )
@@ -245,6 +287,7 @@ def _checked_seed(seed: int) -> int:
 
 
 def _checked_weight(name: str, weight: float) -> float:
-    if not (weight >= 0 and math.isfinite(weight)):
-        raise ValueError(f"`{name}` must be 0 or more. Received: {weight!r}.")
+    if not (isinstance(weight, numbers.Real) and 0 <= weight < math.inf):
+        expected = "a number, 0 or more" + (", or a schedule" if name == "beta" else "")
+        raise ValueError(f"`{name}` must be {expected}. Received: {weight!r}.")
     return float(weight)

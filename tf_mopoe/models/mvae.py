@@ -59,7 +59,7 @@ class MVAE(MultimodalVAE):
         Raises:
           ValueError, TypeError: If an argument is not as described.
         """
-        super().__init__(modalities, latent_dim, **kwargs, **self.FIXED)
+        super().__init__(modalities, latent_dim, **self.with_fixed(kwargs))
         count = random_subset_elbos
         if not isinstance(count, (int, np.integer)) or count < 0:
             raise ValueError(

@@ -1,7 +1,7 @@
 """A model's networks: built, checked and run; modalities in, parameters out."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -67,7 +67,17 @@ class NetworksMixin(keras.Model):
         )
         dtype = "int32" if likelihood.integer else None
         # Builds it, whatever it is.
-        features = encoder(keras.Input(modality.event_shape, dtype=dtype))
+        features = _called(
+            encoder,
+            keras.Input(modality.event_shape, dtype=dtype),
+            f"The encoder of modality {name!r} must take "
+            f"{('B', *modality.event_shape)}",
+        )
+        if not isinstance(features, keras.KerasTensor):
+            raise ValueError(
+                f"The encoder of modality {name!r} must return one tensor of features. "
+                f"Received: {features!r}."
+            )
         expert = GaussianExpert(
             self.latent_dim, dtype=self.latent_dtype, name=f"{name}_expert"
         )
@@ -87,16 +97,12 @@ class NetworksMixin(keras.Model):
         decoder = modality.decoder or nets.default_decoder(
             shape, size, name=f"{modality.name}_decoder"
         )
-        try:
-            output = decoder(keras.Input((size,)))
-        except ValueError as error:
-            if modality.decoder is None or not modality.style_dim:
-                raise
-            raise ValueError(
-                f"The decoder of modality {modality.name!r} must take {('B', size)}: "
-                f"latent_dim {self.latent_dim} and style_dim {modality.style_dim}. "
-                f"Keras said: {error}"
-            ) from error
+        output = _called(
+            decoder,
+            keras.Input((size,)),
+            f"The decoder of modality {modality.name!r} must take {('B', size)}: "
+            f"latent_dim {self.latent_dim} and style_dim {modality.style_dim}",
+        )
         if tuple(getattr(output, "shape", ())[1:]) != shape:
             raise ValueError(
                 f"The decoder of modality {modality.name!r} must return shape "
@@ -148,6 +154,14 @@ class NetworksMixin(keras.Model):
         )
 
 
+def _called(network: keras.layers.Layer, inputs: keras.KerasTensor, expected: str):
+    """The network's symbolic output; its refusal with what was expected before it."""
+    try:
+        return network(inputs)
+    except ValueError as error:
+        raise ValueError(f"{expected}. Keras said: {error}") from error
+
+
 def checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
     """The modalities of a model.
 
@@ -155,6 +169,10 @@ def checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
       TypeError, ValueError: If there is none, one is not a `Modality`, or two share a
         name or a network.
     """
+    if isinstance(modalities, Modality) or not isinstance(modalities, Iterable):
+        raise TypeError(
+            f"`modalities` must be a list of `Modality`. Received: {modalities!r}."
+        )
     modalities = tuple(modalities)
     for modality in modalities:
         if not isinstance(modality, Modality):

@@ -50,8 +50,8 @@ class TrainingMixin(keras.Model):
 
         Args:
           optimizer: A Keras optimizer or its name.
-          jit_compile: Whether XLA compiles the step. Compiled steps do not check that
-            values are finite.
+          jit_compile: Whether XLA compiles the step. Steps compiled by XLA do not check
+            that values are finite and in the likelihood's support.
           run_eagerly: Whether to run without `tf.function`, for debugging.
           steps_per_execution: As in Keras.
           **kwargs: `auto_scale_loss`, as in Keras.
@@ -90,6 +90,7 @@ class TrainingMixin(keras.Model):
                 "`class_weight` is not for this model: it has no targets. Give "
                 "`sample_weight`, one number a row."
             )
+        self._build_optimizer()
         return _run(super().fit, args, kwargs)
 
     def evaluate(self, *args, **kwargs):
@@ -102,7 +103,17 @@ class TrainingMixin(keras.Model):
 
     def train_on_batch(self, *args, **kwargs):
         """As `keras.Model.train_on_batch`."""
+        self._build_optimizer()
         return _run(super().train_on_batch, args, kwargs)
+
+    def _build_optimizer(self):
+        """Before the step is traced: a first batch that is refused would leave it half.
+
+        With all variables: a batch may lack a modality, a later one not.
+        """
+        if getattr(self, "optimizer", None) is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def test_on_batch(self, *args, **kwargs):
         """As `keras.Model.test_on_batch`."""
@@ -114,9 +125,7 @@ class TrainingMixin(keras.Model):
     def train_step(self, data):
         """One step on `data`; returns the metrics."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if not self.optimizer.built:
-            # With all variables: this batch may lack a modality, a later one not.
-            self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
         with tf.GradientTape() as tape:
             loss = self.compute_loss(x=x, sample_weight=sample_weight, training=True)
             scaled = self.optimizer.scale_loss(loss)
@@ -157,8 +166,8 @@ class TrainingMixin(keras.Model):
         if sample_weight is not None:
             rows *= tf.reshape(tf.cast(sample_weight, rows.dtype), [-1])
         loss = tf.reduce_mean(rows)
-        if self.losses:  # regularisers of the user's networks
-            loss += tf.cast(tf.add_n(self.losses), loss.dtype)
+        for penalty in self.losses:  # regularisers of the user's networks
+            loss += tf.cast(penalty, loss.dtype)
         self._update_metrics(loss, terms, batch)
         self.beta_tracker.update_state(beta)
         # The only place: Keras sums gradients over replicas.

@@ -64,8 +64,11 @@ def negative_iwae(log_weights: tf.Tensor) -> tf.Tensor:
 class DoublyReparameterized:
     """The DReG gradient of the importance-weighted bound, in one backward pass.
 
-        encoders:  sum_k (w_k / sum_j w_j)^2  d log w_k / dz_k  dz_k / dphi
-        others:    sum_k (w_k / sum_j w_j)    d log w_k / dtheta
+    With normalised weights v_k = w_k / sum_j w_j and log q entering log w with the
+    factor f (1, or the product of the latent's divergence weights),
+
+        encoders:  sum_k ((1 - f) v_k + f v_k^2)  d log w_k / dz_k  dz_k / dphi
+        others:    sum_k v_k                      d log w_k / dtheta
 
     Its mean is that of the bound's own gradient, its variance smaller: the encoders'
     part does not drown in noise as K grows. It holds for a mixture as for a Gaussian,
@@ -74,25 +77,35 @@ class DoublyReparameterized:
 
     Usage: pass samples through `path` before anything is computed from them, then
     `loss` on the log-weights that follow from them. The backward pass multiplies by
-    the normalised weights once more where it comes through `path`; these are known
-    only when `loss` has been called, hence an object.
+    the factor in brackets, over v_k, where it comes through `path`; the weights are
+    known only when `loss` has been called, hence an object.
 
     Source: Tucker, Lawson, Gu, Maddison, Doubly Reparameterized Gradient Estimators
-    for Monte Carlo Objectives, ICLR 2019.
+    for Monte Carlo Objectives, ICLR 2019, where f is 1. For other f: the score of q
+    that is left out, f sum_k v_k d log q(z_k) / dphi, has the mean of
+    f sum_k (v_k - v_k^2) d log w_k / dz_k dz_k / dphi.
     """
 
     def __init__(self):
         """Makes one for one bound."""
         self._normalized: Any = None
 
-    def path(self, samples: tf.Tensor) -> tf.Tensor:
-        """The samples `[K, B, D]` themselves, gradients to be scaled."""
+    def path(self, samples: tf.Tensor, factor: float | tf.Tensor = 1.0) -> tf.Tensor:
+        """The samples themselves, gradients to be scaled.
+
+        Args:
+          samples: `[K, B, D]`.
+          factor: f, with which their log q enters log w.
+        """
+        factor = tf.cast(factor, samples.dtype)
 
         @tf.custom_gradient
         def identity(x):
-            return tf.identity(
-                x
-            ), lambda upstream: upstream * self._normalized[..., tf.newaxis]
+            def scaled(upstream):
+                share = (1.0 - factor) + factor * self._normalized  # [K, B]
+                return upstream * share[..., tf.newaxis]
+
+            return tf.identity(x), scaled
 
         return identity(samples)
 
