@@ -188,7 +188,7 @@ def test_styles_class_indices_and_tables_are_served(cls, tmp_path):
     flags = {f"has_{name}": tf.constant([True] * 3) for name in "act"}
     answer = served(
         a=tf.zeros([3, 3]), c=tf.constant([[0, 4], [0, 5], [-1, 2]]),
-        t=tf.zeros([3, 3]), **flags,
+        t=tf.constant([[4.0, 0.0, 1.0]] * 3), **flags,
     )  # fmt: skip
     assert answer["c"].shape == (3, 2, 5)
     finite = np.isfinite(answer["c"]).all(axis=(1, 2))

@@ -62,7 +62,7 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
 def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, Any]:
     """As `mark_missing`, inside `tf.data.Dataset.map` on batches.
 
-    Which rows are missing is not known there yet, so every floating modality gets flags.
+    Which rows are missing is not known there yet: every floating modality has flags.
     """
     flags = dict(data.get("present") or {})
     marked = {name: value for name, value in data.items() if name != "present"}
