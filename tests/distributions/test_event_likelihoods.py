@@ -94,8 +94,8 @@ def test_a_table_knows_its_columns():
     assert likelihood.num_variables == 2 + 1 + 2 + 1
     assert likelihood.scaled
     assert not likelihood.integer
-    assert not likelihood.takes_integers
-    assert event_likelihood([("poisson", 2)], (2,)).takes_integers
+    assert not likelihood.other_dtypes  # some columns are real numbers
+    np.testing.assert_array_equal(likelihood.inside, np.zeros(8))
     assert not event_likelihood([("poisson", 2), ("bernoulli", 1)], (3,)).scaled
     supported = likelihood.supported(tf.constant(TABLE))
     assert supported.shape == (3, 8)
@@ -215,3 +215,22 @@ def test_one_line_adds_a_likelihood(monkeypatch):
         likelihood.supported(tf.constant([[-1.0, -1.0, 1.0]])), [[True, False, True]]
     )
     assert "2 columns of positive numbers" in likelihood.support_description()
+
+
+@pytest.mark.parametrize(
+    ("spec", "dtype", "accepted"),
+    [
+        ("poisson", tf.int64, True),
+        ("categorical", tf.uint8, True),
+        ([("poisson", 2), ("categorical", 3)], tf.int32, True),
+        ([("poisson", 2), ("bernoulli", 3)], tf.bool, True),
+        ("bernoulli", tf.bool, True),
+        ("bernoulli", tf.uint8, False),  # an image, not divided by 255
+        ("normal", tf.int32, False),
+        ([("poisson", 2), ("normal", 3)], tf.int32, False),
+    ],
+)
+def test_other_dtypes_are_taken_where_they_can_mean_one_thing_only(
+    spec, dtype, accepted
+):
+    assert (dtype in event_likelihood(spec, (5,)).other_dtypes) == accepted
