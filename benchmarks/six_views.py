@@ -28,7 +28,6 @@ from tf_mopoe import Modality, MoPoEVAE, nets
 from tf_mopoe.data import drop_at_random
 from tf_mopoe.subsets import subset_names
 
-DEFAULT_FOLDER = pathlib.Path(__file__).parents[1] / "../shared/data"
 VIEWS = ("fou", "fac", "kar", "pix", "zer", "mor")
 EPOCHS = 60
 
@@ -113,8 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     options = parser.parse_args(arguments)
-    folder = pathlib.Path(os.environ.get("TF_MOPOE_DATA", DEFAULT_FOLDER))
-    path = folder / "mfeat.npz"
+    path = pathlib.Path(os.environ.get("TF_MOPOE_DATA", ".")) / "mfeat.npz"
     if not path.is_file():
         print(f"skipped: there is no {path}; set TF_MOPOE_DATA to its folder.")
         return

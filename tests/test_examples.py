@@ -22,8 +22,8 @@ def six_views():
 
 @pytest.fixture
 def six_views_path(six_views):
-    folder = os.environ.get("TF_MOPOE_DATA", six_views["DEFAULT_FOLDER"])
-    path = pathlib.Path(folder) / "mfeat.npz"
+    folder = pathlib.Path(os.environ.get("TF_MOPOE_DATA", ROOT / "../shared/data"))
+    path = folder / "mfeat.npz"
     if not path.is_file():
         pytest.skip(f"no {path}: set TF_MOPOE_DATA to the folder of mfeat.npz")
     return path

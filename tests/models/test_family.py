@@ -170,6 +170,8 @@ def test_twenty_modalities_train_with_sampled_subsets():
     assert losses[-1] < 0.8 * losses[0]
     assert model.posterior(x).mixture_weights.shape == (64, 8)
     assert model.encode({"m0": x["m0"]})["loc"].shape == (64, 3)
+    with pytest.raises(ValueError, match="all subsets of 20 modalities are too many"):
+        model.subset_posteriors(x)
 
 
 def test_sampled_loss_has_the_exact_loss_for_its_mean(monkeypatch):

@@ -130,7 +130,12 @@ class InferenceMixin(keras.Model):
         Returns:
           `loc` and `log_scale` `[B, 2^M - 1, D]`, in the order of `membership_mask`; a
           subset that can't be formed in a row stands as N(0, I).
+
+        Raises:
+          ValueError: If the model has more than 12 modalities, or the batch is not as
+            described.
         """
+        self._check_few_modalities("The posteriors of all subsets")
         batch = self.unpack_batch(inputs)
         layer = SubsetProductOfExperts(
             prior_expert=self.prior_expert, dtype=self.latent_dtype

@@ -9,11 +9,11 @@ from tf_mopoe.distributions.gaussians import (
     kl_divergence,
     subset_products,
 )
-from tf_mopoe.models.multimodal_vae import MultimodalVAE
+from tf_mopoe.models.fixed_fusion import FixedFusionVAE
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
-class MMJSD(MultimodalVAE):
+class MMJSD(FixedFusionVAE):
     """Multimodal Jensen-Shannon divergence VAE, with the geometric dynamic prior.
 
         q(z|X) = (p(z) + sum_{m present} q_m(z|x_m)) / (n + 1),   n modalities present
@@ -36,19 +36,6 @@ class MMJSD(MultimodalVAE):
     """
 
     FIXED = {"subsets": "singletons_and_prior", "prior_expert": "none"}
-
-    def __init__(self, modalities, latent_dim, **kwargs):
-        """Makes and builds the model.
-
-        Args:
-          modalities: See `MultimodalVAE`.
-          latent_dim: See `MultimodalVAE`.
-          **kwargs: Of `MultimodalVAE`, but for `subsets` and `prior_expert`.
-
-        Raises:
-          ValueError, TypeError: If an argument is not as described.
-        """
-        super().__init__(modalities, latent_dim, **self.with_fixed(kwargs))
 
     def divergence(self, components, weights):
         """The Jensen-Shannon form, nats, `[B]`; components the prior, then experts."""

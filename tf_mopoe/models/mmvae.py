@@ -2,11 +2,11 @@
 
 import keras
 
-from tf_mopoe.models.multimodal_vae import MultimodalVAE
+from tf_mopoe.models.fixed_fusion import FixedFusionVAE
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
-class MMVAE(MultimodalVAE):
+class MMVAE(FixedFusionVAE):
     """Mixture-of-experts VAE.
 
         q(z|X) = (1/n) sum_{m present} q_m(z|x_m),   n modalities present
@@ -21,16 +21,3 @@ class MMVAE(MultimodalVAE):
     """
 
     FIXED = {"subsets": "singletons", "prior_expert": "none"}
-
-    def __init__(self, modalities, latent_dim, **kwargs):
-        """Makes and builds the model.
-
-        Args:
-          modalities: See `MultimodalVAE`.
-          latent_dim: See `MultimodalVAE`.
-          **kwargs: Of `MultimodalVAE`, but for `subsets` and `prior_expert`.
-
-        Raises:
-          ValueError, TypeError: If an argument is not as described.
-        """
-        super().__init__(modalities, latent_dim, **self.with_fixed(kwargs))

@@ -51,9 +51,6 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
     the modality is present; 0 if there was none), `kl_bound`, `beta`.
     """
 
-    #: Arguments that a subclass fixes: it neither takes nor saves them.
-    FIXED: dict[str, Any] = {}
-
     def __init__(
         self,
         modalities: Sequence[Modality],
@@ -154,33 +151,24 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
         self._build_metrics()
         self.built = True
 
-    @classmethod
-    def with_fixed(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments with those that the class fixes.
-
-        Raises:
-          TypeError: If one of these is given.
-        """
-        for name, value in cls.FIXED.items():
-            if name in kwargs:
-                raise TypeError(
-                    f"{cls.__name__} has `{name}={value!r}` and takes no other. Use "
-                    "MultimodalVAE to choose."
-                )
-        return {**kwargs, **cls.FIXED}
-
     def _membership_mask(self) -> np.ndarray | None:
         count = len(self.modalities)
         if isinstance(self.subsets, SubsetSampler):
             return None
-        many = self.subsets in ("nonempty", "powerset")
-        if many and count > MOST_MODALITIES_EXACT:
-            raise ValueError(
-                f"`subsets={self.subsets!r}` of {count} modalities are too many to mix "
-                f"(more than 2^{MOST_MODALITIES_EXACT}). Sample some in each step: "
-                "`subsets=tf_mopoe.subsets.SubsetSampler(16)`."
-            )
+        if self.subsets in ("nonempty", "powerset"):
+            self._check_few_modalities(f"`subsets={self.subsets!r}`")
         return membership_mask(count, self.subsets)
+
+    def _check_few_modalities(self, what: str):
+        """Raises a ValueError where 2^M subsets would be too many."""
+        count = len(self.modalities)
+        if count > MOST_MODALITIES_EXACT:
+            raise ValueError(
+                f"{what} of {count} modalities are too many (more than "
+                f"2^{MOST_MODALITIES_EXACT}). Sample some in each step: "
+                "`subsets=tf_mopoe.subsets.SubsetSampler(16)`, whose `posterior` mixes "
+                "as many."
+            )
 
     def _build_fusion(self, component_draw):
         self.subset_product_of_experts = SubsetProductOfExperts(
@@ -234,7 +222,7 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, with the networks that were built."""
-        config = {
+        return {
             **super().get_config(),
             "modalities": [
                 keras.saving.serialize_keras_object(modality)
@@ -251,7 +239,6 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
             "component_draw": self.component_draw,
             "seed": self.seed,
         }
-        return {key: value for key, value in config.items() if key not in self.FIXED}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None):

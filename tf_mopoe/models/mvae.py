@@ -9,11 +9,11 @@ import tensorflow as tf
 from tf_mopoe.distributions import noise
 from tf_mopoe.distributions.gaussians import subset_products
 from tf_mopoe.models.bounds import View
-from tf_mopoe.models.multimodal_vae import MultimodalVAE
+from tf_mopoe.models.fixed_fusion import FixedFusionVAE
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
-class MVAE(MultimodalVAE):
+class MVAE(FixedFusionVAE):
     """Product-of-experts VAE.
 
         q(z|X) proportional to N(0, I) prod_{m present} q_m(z|x_m)
@@ -59,7 +59,7 @@ class MVAE(MultimodalVAE):
         Raises:
           ValueError, TypeError: If an argument is not as described.
         """
-        super().__init__(modalities, latent_dim, **self.with_fixed(kwargs))
+        super().__init__(modalities, latent_dim, **kwargs)
         count = random_subset_elbos
         if not isinstance(count, (int, np.integer)) or count < 0:
             raise ValueError(

@@ -37,14 +37,14 @@ def negative_elbo(
       Nats for each row, `[B]`; with every weight at 1 an upper bound on the negative
       log-evidence in expectation over z and s.
     """
-    divergence = beta_content * kl_bound
-    for name, style_kl in (style_kls or {}).items():
-        divergence += (beta_styles or {}).get(name, 1.0) * style_kl
+    divergence = beta_content * kl_bound + weighted_sum(style_kls, beta_styles)
     return beta * divergence - weighted_sum(log_likelihoods, weights)
 
 
 def weighted_sum(
-    log_likelihoods: Mapping[str, tf.Tensor], weights: Mapping[str, float]
-) -> tf.Tensor:
-    """sum_m r_m log p(x_m | z, s_m), `[...]`."""
-    return tf.add_n([weights[name] * value for name, value in log_likelihoods.items()])
+    terms: Mapping[str, tf.Tensor] | None, weights: Mapping[str, float] | None
+) -> float | tf.Tensor:
+    """Sum over modalities of weight times term, `[...]`; weights are 1 by default."""
+    return sum(
+        (weights or {}).get(name, 1.0) * term for name, term in (terms or {}).items()
+    )

@@ -40,9 +40,7 @@ def log_importance_weights(
     Returns:
       `[K, B]`, nats.
     """
-    ratio = beta_content * log_ratio
-    for name, style_log_ratio in (style_log_ratios or {}).items():
-        ratio += (beta_styles or {}).get(name, 1.0) * style_log_ratio
+    ratio = beta_content * log_ratio + weighted_sum(style_log_ratios, beta_styles)
     return beta * ratio + weighted_sum(log_likelihoods, weights)
 
 
