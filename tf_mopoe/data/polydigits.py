@@ -21,15 +21,20 @@ import numbers
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy.interpolate import make_interp_spline
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from sklearn.datasets import load_digits
 
+from tf_mopoe.data.pairing import (
+    IMAGE_SIZE,
+    crop_and_invert,
+    pair_by_class,
+    random_corners,
+)
+
 MODALITIES = ("m0", "m1", "m2", "m3", "m4")
 
-_IMAGE_SIZE = 28
 _CANVAS_SIZE = 192
 _SPLITS = ("train", "validation", "test")
 _INK_THRESHOLD = 7.0  # on the digits' scale of 0..16
@@ -91,7 +96,7 @@ def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigi
     masks = _masks(digits.images)  # [1797, 28, 28]
     canvases = backgrounds(seed)  # [5, size, size, 3]
     images = {
-        name: _crop_and_invert(canvases[m], corners[:, m], masks[sources[:, m]])
+        name: crop_and_invert(canvases[m], corners[:, m], masks[sources[:, m]])
         for m, name in enumerate(MODALITIES)
     }
     return PolyDigits(images, digits.target[sources[:, 0]].astype(np.int64), sources)
@@ -117,7 +122,7 @@ def backgrounds(seed: int = 0, size: int = _CANVAS_SIZE) -> np.ndarray:
       TypeError: If `seed` or `size` is not an integer.
     """
     seed = _checked_integer("seed", seed, at_least=0)
-    size = _checked_integer("size", size, at_least=_IMAGE_SIZE)
+    size = _checked_integer("size", size, at_least=IMAGE_SIZE)
     canvases = []
     for m, (texture, palette) in enumerate(_PAINTINGS):
         rng = _rng(seed, _BACKGROUND_STREAM, m)
@@ -151,11 +156,9 @@ def _draw_pairing(
     members: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws sources, int64 [n, 5], and the crops' upper left corners, [n, 5, 2]."""
-    columns = [np.tile(part[:, np.newaxis], len(MODALITIES)) for part in members]
-    paired = np.concatenate([rng.permuted(column, axis=0) for column in columns])
-    sources = rng.permutation(paired).astype(np.int64)
-    corners = rng.integers(_CANVAS_SIZE - _IMAGE_SIZE + 1, size=(*sources.shape, 2))
-    return sources, corners
+    sources = pair_by_class(members, len(MODALITIES), rng)
+    canvas_shape = (_CANVAS_SIZE, _CANVAS_SIZE)
+    return sources, random_corners(canvas_shape, sources.shape, rng)
 
 
 def _masks(images: np.ndarray) -> np.ndarray:
@@ -165,23 +168,12 @@ def _masks(images: np.ndarray) -> np.ndarray:
     and cut a little below half ink, where most digits (89 %) are one connected stroke
     with the holes of their class.
     """
-    centres = (np.arange(_IMAGE_SIZE) + 0.5) * 10 / _IMAGE_SIZE - 0.5  # source pixels
+    centres = (np.arange(IMAGE_SIZE) + 0.5) * 10 / IMAGE_SIZE - 0.5  # source pixels
     # Interpolation is linear: a matrix whose columns are splines through unit impulses.
     impulses = np.eye(12)[:, 2:-2]  # two zeros before and after the 8 pixels
     upsample = make_interp_spline(np.arange(12) - 1.0, impulses)(centres)  # [28, 8]
     ink = upsample @ images @ upsample.T  # [N, 28, 28]
     return np.where(ink > _INK_THRESHOLD, 255, 0).astype(np.uint8)
-
-
-def _crop_and_invert(
-    canvas: np.ndarray, corners: np.ndarray, masks: np.ndarray
-) -> np.ndarray:
-    """Cuts a window at each corner [N, 2], inverts on the masks: [N, 28, 28, 3]."""
-    # [rows, columns, 3, 28, 28], a view
-    windows = sliding_window_view(canvas, (_IMAGE_SIZE, _IMAGE_SIZE), axis=(0, 1))
-    crops = np.moveaxis(windows, 2, -1)[corners[:, 0], corners[:, 1]]
-    # On uint8, exclusive or with 255 is 255 - v, and with 0 it is v.
-    return crops ^ masks[..., np.newaxis]
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

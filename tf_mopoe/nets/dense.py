@@ -40,15 +40,17 @@ def dense_decoder(
     *,
     hidden: Sequence[int] = (256, 256),
     activation: str = "relu",
+    output_activation: str | None = None,
     name: str | None = None,
 ) -> keras.Sequential:
-    """Mirrors `dense_encoder`; the last layer has no activation.
+    """Mirrors `dense_encoder`; the last layer has no activation unless one is given.
 
     Args:
       event_shape: Shape of one observation.
       latent_dim: Size of the latent, D.
       hidden: Units of each hidden layer.
       activation: Of the hidden layers.
+      output_activation: Of the last layer, such as "sigmoid".
       name: Of the network.
 
     Returns:
@@ -58,7 +60,7 @@ def dense_decoder(
         [
             keras.Input((latent_dim,)),
             *(keras.layers.Dense(units, activation) for units in hidden),
-            keras.layers.Dense(math.prod(event_shape)),
+            keras.layers.Dense(math.prod(event_shape), output_activation),
             keras.layers.Reshape(tuple(event_shape)),
         ],
         name=name,

@@ -1,0 +1,162 @@
+"""CelebA's faces with their attributes as text, a TFDS data set."""
+
+import concurrent.futures
+import dataclasses
+import io
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from tf_mopoe.data.bimodal_celeba import local_files
+from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES, attribute_text
+from tf_mopoe.data.builder_configs import content_hash, existing
+from tf_mopoe.data.errors import DataError
+
+IMAGE_SIZE = 64
+CROP_SIZE = 148  # of 178 x 218, as in the published code
+SPLITS = ("train", "validation", "test")
+
+_WORKERS = min(8, os.cpu_count() or 1)
+
+
+@dataclasses.dataclass(eq=False)
+class BimodalCelebaConfig(tfds.core.BuilderConfig):
+    """Where CelebA comes from. Without arguments: TFDS downloads `celeb_a`.
+
+    Attributes:
+      name: Of the data set's folder; by default made of the list files' content.
+      files: A folder with `img_align_celeba` (a folder or .zip), and with
+        `list_attr_celeba` and `list_eval_partition` (.txt as published, or .csv).
+
+    Raises:
+      DataError: If the folder or something in it does not exist.
+    """
+
+    name: str = ""
+    files: str | os.PathLike[str] | None = None
+
+    def __post_init__(self):
+        self.files = existing("files", self.files, folder=True)
+        if self.files is not None:
+            lists = local_files.list_files(self.files)
+            self.name = self.name or f"files-{content_hash(lists)}"
+        self.name = self.name or "celeb_a"
+
+
+class Face(NamedTuple):
+    """One row: its key, the image (218, 178, 3) or its file, attributes bool [40]."""
+
+    key: str
+    image: np.ndarray | bytes
+    attributes: np.ndarray
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """TFDS builder of `bimodal_celeba`; see README.md beside it."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = [BimodalCelebaConfig()]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(IMAGE_SIZE, IMAGE_SIZE, 3), encoding_format="png"
+                    ),
+                    "text": tfds.features.Text(),
+                    "attributes": tfds.features.Tensor(
+                        shape=(len(ATTRIBUTES),), dtype=np.bool_
+                    ),
+                }
+            ),
+            homepage="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # TFDS's celeb_a brings its own
+        if self.builder_config.files is not None:
+            faces = local_files.read(self.builder_config.files, SPLITS)
+        else:
+            faces = _from_tfds(self._data_dir_root)
+        return {split: faces[split] for split in SPLITS}
+
+    def _generate_examples(self, faces) -> Iterator[tuple[str, dict[str, Any]]]:
+        # Decoding, resizing and encoding release the interpreter's lock.
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
+            for part in _chunks(faces, 64 * _WORKERS):
+                yield from pool.map(make_example, part)
+
+
+def make_example(face: Face | tuple) -> tuple[str, dict[str, Any]]:
+    """Crops, resizes and writes the attributes as text.
+
+    Raises:
+      DataError: If an image is damaged or too small to be cropped.
+    """
+    key, image, attributes = face
+    return key, {
+        "image": io.BytesIO(_encoded(_cropped(image, key))),
+        "text": attribute_text(attributes),
+        "attributes": attributes,
+    }
+
+
+def _cropped(image: np.ndarray | bytes, key: str) -> Image.Image:
+    try:
+        picture = (
+            Image.open(io.BytesIO(image))
+            if isinstance(image, bytes)
+            else Image.fromarray(image)
+        )
+        picture = picture.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise DataError(
+            f"Image {key} is damaged or truncated ({error}). Fetch it again."
+        ) from error
+    width, height = picture.size
+    if min(width, height) < CROP_SIZE:
+        raise DataError(
+            f"Image {key} must have at least {CROP_SIZE} x {CROP_SIZE} pixels; CelebA's "
+            f"aligned images have 178 x 218. Received: {width} x {height}."
+        )
+    left, top = (width - CROP_SIZE) // 2, (height - CROP_SIZE) // 2
+    box = (left, top, left + CROP_SIZE, top + CROP_SIZE)
+    return picture.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC, box)
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _from_tfds(data_dir) -> dict[str, Iterator[Face]]:
+    try:
+        builder = tfds.builder("celeb_a", data_dir=data_dir)
+        builder.download_and_prepare()
+    except Exception as error:  # requests, TensorFlow and TFDS raise their own
+        raise DataError(
+            f"TFDS could not provide 'celeb_a' ({type(error).__name__}: {error}). Give "
+            f"`files`, {local_files.WANTED}."
+        ) from error
+
+    def read(split: str) -> Iterator[Face]:
+        rows = tfds.as_numpy(builder.as_dataset(split=split))
+        for index, row in enumerate(rows):
+            flags = np.array([row["attributes"][name] for name in ATTRIBUTES])
+            yield Face(f"{index:06d}", row["image"], flags)
+
+    return {split: read(split) for split in SPLITS}
+
+
+def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(rows)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,150 @@
+"""CelebA from the files that are published: images, attributes, partition."""
+
+import csv
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
+from tf_mopoe.data.errors import DataError
+
+WANTED = (
+    "a folder with img_align_celeba (a folder or .zip), list_attr_celeba.txt and "
+    "list_eval_partition.txt (or .csv)"
+)
+
+Row = tuple[str, bytes, np.ndarray]
+
+
+def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of attributes and partition.
+
+    Raises:
+      DataError: If one of them does not exist.
+    """
+    found = []
+    for stem in ("list_attr_celeba", "list_eval_partition"):
+        paths = [folder / f"{stem}{end}" for end in (".txt", ".csv")]
+        existing = [path for path in paths if path.is_file()]
+        if not existing:
+            raise DataError(f"{folder} has no {stem}.txt. `files` must be {WANTED}.")
+        found.append(existing[0])
+    return found
+
+
+def read(
+    folder: pathlib.Path, splits: Sequence[str]
+) -> dict[str, Iterator[tuple[str, bytes, np.ndarray]]]:
+    """Rows of each split: file name, content of the image file, attributes bool [40].
+
+    Args:
+      folder: As `WANTED` says.
+      splits: Names of partitions 0, 1 and 2.
+
+    Raises:
+      DataError: If a file is missing or malformed, the lists differ, or an image
+        is not there.
+    """
+    attribute_file, partition_file = list_files(folder)
+    attributes = _read_attributes(attribute_file)
+    partition = _read_partition(partition_file)
+    if attributes.keys() != partition.keys():
+        odd = min(attributes.keys() ^ partition.keys())
+        raise DataError(
+            f"{attribute_file.name} and {partition_file.name} must list the same "
+            f"images. Received: {len(attributes)} and {len(partition)}; {odd} is in "
+            "one of the two only."
+        )
+    names, read_image = _images(folder)
+    missing = attributes.keys() - names
+    if missing:
+        raise DataError(
+            f"{folder / 'img_align_celeba'} must hold every image that "
+            f"{attribute_file.name} lists. {len(missing)} are not there, among them "
+            f"{min(missing)}."
+        )
+
+    def rows(number: int) -> Iterator[Row]:
+        for name in sorted(partition):
+            if partition[name] == number:
+                yield name, read_image(name), attributes[name]
+
+    return {split: rows(number) for number, split in enumerate(splits)}
+
+
+def _images(folder: pathlib.Path) -> tuple[set[str], Callable[[str], bytes]]:
+    """Names of the images, and how to read one."""
+    images = folder / "img_align_celeba"
+    if images.is_dir():
+        names = {path.name for path in images.iterdir()}
+        return names, lambda name: (images / name).read_bytes()
+    archive = folder / "img_align_celeba.zip"
+    if not archive.is_file():
+        raise DataError(f"{folder} has no img_align_celeba. `files` must be {WANTED}.")
+    try:
+        opened = zipfile.ZipFile(archive)
+    except zipfile.BadZipFile as error:
+        raise DataError(
+            f"{archive} is damaged or truncated ({error}). Fetch it again."
+        ) from error
+    members = {pathlib.PurePosixPath(name).name: name for name in opened.namelist()}
+
+    def read_image(name: str) -> bytes:
+        try:
+            return opened.read(members[name])
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DataError(
+                f"{name} in {archive} is damaged ({error}). Fetch the archive again."
+            ) from error
+
+    return set(members), read_image
+
+
+def _table(path: pathlib.Path) -> list[list[str]]:
+    """Lines as lists of words, whether separated by commas or blanks."""
+    with path.open(newline="") as file:
+        if path.suffix == ".csv":
+            return [row for row in csv.reader(file) if row]
+        return [line.split() for line in file if line.strip()]
+
+
+def _read_attributes(path: pathlib.Path) -> dict[str, np.ndarray]:
+    table = _table(path)
+    # As published: the number of images, the attributes' names, then the rows.
+    header = next((row for row in table[:2] if "Young" in row), [])
+    if tuple(header[-len(ATTRIBUTES) :]) != ATTRIBUTES:
+        raise DataError(
+            f"{path} must name CelebA's {len(ATTRIBUTES)} attributes in its header. "
+            f"Received: {header[:4]}..."
+        )
+    rows = table[table.index(header) + 1 :]
+    _check_columns(path, rows, 1 + len(ATTRIBUTES))
+    return {row[0]: np.array([value == "1" for value in row[1:]]) for row in rows}
+
+
+def _read_partition(path: pathlib.Path) -> dict[str, int]:
+    rows = _table(path)
+    if rows and not rows[0][-1].isdigit():
+        rows = rows[1:]  # the header of a .csv
+    _check_columns(path, rows, 2)
+    wrong = [row for row in rows if row[1] not in ("0", "1", "2")]
+    if wrong:
+        raise DataError(
+            f"{path}: partitions must be 0, 1 or 2. Received: {' '.join(wrong[0])}."
+        )
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def _check_columns(path: pathlib.Path, rows: list[list[str]], columns: int) -> None:
+    if not rows:
+        raise DataError(f"{path} lists no images. Fetch it again.")
+    wrong = [row for row in rows if len(row) != columns]
+    if wrong:
+        raise DataError(
+            f"{path} must have {columns} columns in every row; it is damaged or "
+            f"truncated. Received: {len(wrong[0])} in the row of {wrong[0][0]}. Fetch "
+            "it again."
+        )

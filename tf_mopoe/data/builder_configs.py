@@ -1,0 +1,53 @@
+"""What the configurations of the TFDS builders share."""
+
+import hashlib
+import numbers
+import os
+import pathlib
+from collections.abc import Iterable
+
+from tf_mopoe.data.errors import DataError
+
+
+def existing(
+    field: str, path: str | os.PathLike[str] | None, *, folder: bool | None = None
+) -> pathlib.Path | None:
+    """An absolute path that exists, or None.
+
+    Args:
+      field: Its name, for the message.
+      path: The path; `~` is the home folder.
+      folder: Whether it must be a folder, or a file; None: either.
+
+    Raises:
+      DataError: If there is nothing, or not of that kind.
+    """
+    if path is None:
+        return None
+    found = pathlib.Path(path).expanduser().absolute()
+    kind = {True: "a folder", False: "a file", None: "a file or folder"}[folder]
+    if not found.exists() or (folder is not None and found.is_dir() != folder):
+        raise DataError(f"`{field}` must be {kind} that exists. Received: {found}.")
+    return found
+
+
+def content_hash(paths: Iterable[str | os.PathLike[str]], *, extra: str = "") -> str:
+    """Eight hexadecimal digits that stand for the files' content and `extra`."""
+    digest = hashlib.sha256(extra.encode())
+    for path in paths:
+        digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+    return digest.hexdigest()[:8]
+
+
+def checked_number(field: str, value: int, *, at_least: int) -> int:
+    """The value, if it is a whole number and large enough.
+
+    Raises:
+      DataError: If not.
+    """
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < at_least:
+        raise DataError(
+            f"`{field}` must be a whole number from {at_least}. Received: {value!r}."
+        )
+    return int(value)

@@ -1,0 +1,189 @@
+"""MNIST and SVHN as arrays: from the user's files, or through TFDS."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_mopoe.data.errors import DataError
+
+#: Share of rows that a file without splits gives to training.
+TRAIN_SHARE = 0.8
+
+Path = str | os.PathLike[str]
+
+
+class Digits(NamedTuple):
+    """Images of digits: uint8 `[N, height, width, channels]`, labels int64 `[N]`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def read_mnist(path: Path | None, data_dir: Path | None = None) -> dict[str, Digits]:
+    """Reads MNIST, images `[N, 28, 28, 1]`.
+
+    Args:
+      path: A file `mnist.npz` in the layout of `keras.datasets.mnist`: arrays
+        `x_train`, `y_train`, `x_test`, `y_test`. None: TFDS downloads `mnist`.
+      data_dir: Where TFDS keeps its data sets.
+
+    Returns:
+      "train" and "test".
+
+    Raises:
+      DataError: If the file is not as described, or TFDS can't download.
+    """
+    wanted = "digits: mnist.npz with x_train, y_train, x_test, y_test, as Keras has it"
+    if path is None:
+        return _from_tfds("mnist", "label", data_dir, wanted)
+    return _read_npz(path, (28, 28), wanted)
+
+
+def read_svhn(path: Path | None, data_dir: Path | None = None) -> dict[str, Digits]:
+    """Reads cropped SVHN digits, images `[N, 32, 32, 3]`.
+
+    Args:
+      path: A folder with the published `train_32x32.mat` and `test_32x32.mat`; or an
+        npz file with `x_train`, `y_train`, `x_test`, `y_test`, or with `x` and `y`
+        alone, of which the first 80 % of rows are for training (neighbours share a
+        house number). None: TFDS downloads `svhn_cropped`.
+      data_dir: Where TFDS keeps its data sets.
+
+    Returns:
+      "train" and "test".
+
+    Raises:
+      DataError: If the files are not as described, or TFDS can't download.
+    """
+    wanted = (
+        "svhn: the folder of train_32x32.mat and test_32x32.mat, or an npz file with x "
+        "and y"
+    )
+    if path is None:
+        return _from_tfds("svhn_cropped", "label", data_dir, wanted)
+    if os.path.isdir(path):
+        return {split: _read_mat(path, split, wanted) for split in ("train", "test")}
+    return _read_npz(path, (32, 32, 3), wanted)
+
+
+def _from_tfds(name, label, data_dir, wanted) -> dict[str, Digits]:
+    import tensorflow_datasets as tfds
+
+    try:
+        parts = tfds.load(
+            name, split=["train", "test"], batch_size=-1, data_dir=data_dir
+        )
+    except Exception as error:  # requests, TensorFlow and TFDS raise their own
+        raise DataError(
+            f"TFDS could not provide {name!r} ({type(error).__name__}: {error}). Give "
+            f"files of your own instead, {wanted}."
+        ) from error
+    found = {}
+    for split, part in zip(("train", "test"), parts, strict=True):
+        arrays = tfds.as_numpy(part)
+        found[split] = Digits(arrays["image"], arrays[label].astype(np.int64))
+    return found
+
+
+def _read_npz(path: Path, shape: Sequence[int], wanted: str) -> dict[str, Digits]:
+    arrays = load_arrays(path, wanted)
+    if "x" in arrays and "x_train" not in arrays:
+        cut = round(TRAIN_SHARE * len(arrays["x"]))
+        arrays = {
+            "x_train": arrays["x"][:cut],
+            "y_train": arrays["y"][:cut] if "y" in arrays else None,
+            "x_test": arrays["x"][cut:],
+            "y_test": arrays["y"][cut:] if "y" in arrays else None,
+        }
+    found = {}
+    for split in ("train", "test"):
+        names = f"x_{split}", f"y_{split}"
+        for name in names:
+            if arrays.get(name) is None:
+                raise DataError(
+                    f"{path} must hold {', '.join(names)}. Received: "
+                    f"{sorted(arrays)}. Needed is {wanted}."
+                )
+        images, labels = (arrays[name] for name in names)
+        found[split] = checked_digits(images, labels, shape, f"{path}, {split}")
+    return found
+
+
+def _read_mat(folder: Path, split: str, wanted: str) -> Digits:
+    from scipy.io import loadmat
+
+    path = pathlib.Path(folder) / f"{split}_32x32.mat"
+    if not path.is_file():
+        raise DataError(f"{path} does not exist. Needed is {wanted}.")
+    try:
+        arrays = loadmat(path)
+        images, labels = np.moveaxis(arrays["X"], -1, 0), arrays["y"].reshape(-1)
+    except Exception as error:  # zlib, struct and SciPy raise their own
+        raise DataError(
+            f"{path} can't be read: it is damaged or truncated ({error}). Fetch it "
+            "again."
+        ) from error
+    # The published files call zero "10".
+    return checked_digits(images, np.where(labels == 10, 0, labels), (32, 32, 3), path)
+
+
+def load_arrays(path: Path, wanted: str) -> dict[str, np.ndarray]:
+    """All arrays of an npz file.
+
+    Raises:
+      DataError: If there is no such file, or it is damaged.
+    """
+    if not os.path.isfile(path):
+        raise DataError(f"{path} does not exist. Needed is {wanted}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, Mapping):
+                raise ValueError("it holds a single array")
+            return {name: file[name] for name in file}
+    except Exception as error:  # zipfile, zlib and NumPy raise their own
+        raise DataError(
+            f"{path} can't be read as an npz file: it is damaged or truncated "
+            f"({error}). Fetch it again. Needed is {wanted}."
+        ) from error
+
+
+def checked_digits(
+    images: np.ndarray, labels: np.ndarray, shape: Sequence[int], where: Path
+) -> Digits:
+    """Images and labels of digits, as they should be.
+
+    Args:
+      images: uint8 `[N, *shape]`.
+      labels: Integers `[N]`, from 0 to 9.
+      shape: (height, width), to which an axis of one channel is added, or
+        (height, width, channels).
+      where: For messages: what they were read from.
+
+    Raises:
+      DataError: If a shape, dtype, number of rows or label is wrong.
+    """
+    if images.shape[1:] != tuple(shape) or images.dtype != np.uint8:
+        raise DataError(
+            f"{where}: images must be uint8 {('N', *shape)}. "
+            f"Received: {images.dtype} {images.shape}."
+        )
+    if labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{where}: there must be one label for each of the {len(images)} images. "
+            f"Received: labels of shape {labels.shape}."
+        )
+    if not len(images):
+        raise DataError(f"{where}: there are no images.")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
+        wrong = labels if labels.dtype.kind not in "iu" else labels[labels > 9]
+        wrong = wrong if len(wrong) else labels[labels < 0]
+        raise DataError(
+            f"{where}: labels must be whole numbers from 0 to 9. "
+            f"Received: {wrong[0]} ({labels.dtype})."
+        )
+    if len(shape) == 2:
+        images = images[..., np.newaxis]
+    return Digits(images, labels.astype(np.int64))

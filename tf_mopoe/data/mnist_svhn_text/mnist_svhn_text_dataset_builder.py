@@ -1,0 +1,159 @@
+"""MNIST-SVHN-Text as a TFDS data set: images and words paired by their digit."""
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tf_mopoe.data.builder_configs import checked_number, content_hash, existing
+from tf_mopoe.data.digit_sources import Digits, read_mnist, read_svhn
+from tf_mopoe.data.errors import DataError
+from tf_mopoe.data.pairing import members_by_class
+from tf_mopoe.data.texts import DIGIT_NAMES, DIGIT_TEXT_LENGTH
+
+
+@dataclasses.dataclass(eq=False)
+class MnistSvhnTextConfig(tfds.core.BuilderConfig):
+    """What MNIST-SVHN-Text is made of. Without arguments: TFDS's MNIST and SVHN.
+
+    Attributes:
+      name: Of the data set's folder; by default made of the other settings and of what
+        is in the files, so that other files are another data set.
+      digits: A file `mnist.npz` as Keras has it. None: TFDS downloads `mnist`.
+      svhn: A folder with `train_32x32.mat` and `test_32x32.mat`, or an npz file; see
+        `digit_sources.read_svhn`. None: TFDS downloads `svhn_cropped`.
+      data_multiplications: Pairings: how often an image is used, in other company each
+        time. The published experiments use 20.
+      seed: Of pairing and offsets.
+
+    Raises:
+      DataError: If a path does not exist or a number is not as described.
+    """
+
+    name: str = ""
+    digits: str | os.PathLike[str] | None = None
+    svhn: str | os.PathLike[str] | None = None
+    data_multiplications: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        self.digits = existing("digits", self.digits, folder=False)
+        self.svhn = existing("svhn", self.svhn)
+        checked_number("data_multiplications", self.data_multiplications, at_least=1)
+        checked_number("seed", self.seed, at_least=0)
+        self.name = self.name or self._make_name()
+
+    def _make_name(self) -> str:
+        parts = [f"pairings{self.data_multiplications}", f"seed{self.seed}"]
+        for field in ("svhn", "digits"):
+            path = getattr(self, field)
+            if path is not None:
+                files = sorted(path.glob("*.mat")) if path.is_dir() else [path]
+                parts.insert(0, f"{field}-{content_hash(files)}")
+        return "-".join(parts)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """TFDS builder of `mnist_svhn_text`; see README.md beside it."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = [MnistSvhnTextConfig()]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "mnist": tfds.features.Image(
+                        shape=(28, 28, 1), encoding_format="png"
+                    ),
+                    "svhn": tfds.features.Image(
+                        shape=(32, 32, 3), encoding_format="png"
+                    ),
+                    "text": tfds.features.Text(),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                }
+            ),
+            homepage="https://arxiv.org/abs/2105.02470",
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # TFDS's mnist and svhn_cropped bring their own
+        config = self.builder_config
+        mnist = read_mnist(config.digits, self._data_dir_root)
+        svhn = read_svhn(config.svhn, self._data_dir_root)
+        return {
+            split: make_examples(
+                mnist[split],
+                svhn[split],
+                config.data_multiplications,
+                np.random.default_rng([config.seed, index]),
+            )
+            for index, split in enumerate(("train", "test"))
+        }
+
+    def _generate_examples(self, examples) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield from examples
+
+
+def make_examples(
+    mnist: Digits, svhn: Digits, pairings: int, rng: np.random.Generator
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Pairs images of one digit, and writes its name beside them.
+
+    Each pairing takes, of every digit, as many images of either set as there are in the
+    smaller one, at random and without repetition.
+
+    Args:
+      mnist, svhn: Of one split.
+      pairings: How many.
+      rng: Source of pairs and offsets.
+
+    Returns:
+      An iterator of a key, and modality name to PNG file or text, with the label.
+
+    Raises:
+      DataError: If a digit is in one set only.
+    """
+    members = [members_by_class(digits.labels) for digits in (mnist, svhn)]
+    counts = np.array([[len(rows) for rows in part] for part in members])  # [2, 10]
+    unpaired = np.flatnonzero((counts == 0).any(axis=0) & (counts > 0).any(axis=0))
+    if len(unpaired):
+        digit = unpaired[0]
+        raise DataError(
+            f"MNIST and SVHN must both have images of digit {digit}, or neither. "
+            f"Received: {counts[0, digit]} and {counts[1, digit]}."
+        )
+    sizes = counts.min(axis=0)
+
+    def generate() -> Iterator[tuple[str, dict[str, Any]]]:
+        encoded = [_encode_all(digits.images) for digits in (mnist, svhn)]
+        for pairing in range(pairings):
+            for digit, size in enumerate(sizes):
+                rows = [rng.permutation(part[digit])[:size] for part in members]
+                for index, (first, second) in enumerate(zip(*rows, strict=True)):
+                    yield (
+                        f"{pairing}.{digit}.{index}",
+                        {
+                            "mnist": io.BytesIO(encoded[0][first]),
+                            "svhn": io.BytesIO(encoded[1][second]),
+                            "text": _at_random_offset(DIGIT_NAMES[digit], rng),
+                            "label": digit,
+                        },
+                    )
+
+    return generate()
+
+
+def _encode_all(images: np.ndarray) -> list[bytes]:
+    return list(tf.io.encode_png(images).numpy())
+
+
+def _at_random_offset(word: str, rng: np.random.Generator) -> str:
+    offset = rng.integers(DIGIT_TEXT_LENGTH - len(word) + 1)
+    return (" " * offset + word).ljust(DIGIT_TEXT_LENGTH)

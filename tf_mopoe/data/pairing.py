@@ -1,0 +1,85 @@
+"""Tuples of images of one class, and digits drawn into backgrounds.
+
+Source: the PolyMNIST recipe of Sutter, Daunhawer and Vogt, *Generalized Multimodal
+ELBO*, ICLR 2021.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+#: Height and width of a PolyMNIST image.
+IMAGE_SIZE = 28
+
+
+def members_by_class(labels: np.ndarray, num_classes: int = 10) -> list[np.ndarray]:
+    """Indices of the rows of each class.
+
+    Args:
+      labels: int `[N]`, from 0 to num_classes - 1.
+      num_classes: C.
+
+    Returns:
+      C arrays of increasing indices; empty where a class has no rows.
+    """
+    return [np.flatnonzero(labels == digit) for digit in range(num_classes)]
+
+
+def pair_by_class(
+    members: Sequence[np.ndarray], num_modalities: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws tuples of rows of one class.
+
+    For each class and modality one random permutation of the class's rows; the i-th of
+    each make tuple i. So every row appears once a modality.
+
+    Args:
+      members: Indices of the rows of each class.
+      num_modalities: M.
+      rng: Source of the permutations.
+
+    Returns:
+      int64 `[n, M]`, n rows in all, classes mixed.
+    """
+    columns = [np.tile(part[:, np.newaxis], num_modalities) for part in members]
+    paired = np.concatenate([rng.permuted(column, axis=0) for column in columns])
+    return rng.permutation(paired).astype(np.int64)
+
+
+def random_corners(
+    shape: Sequence[int], count: int | Sequence[int], rng: np.random.Generator
+) -> np.ndarray:
+    """Upper left corners of image-sized windows, uniform over a canvas.
+
+    Args:
+      shape: (height, width, ...) of the canvas.
+      count: How many; a number or a shape.
+      rng: Source of the draws.
+
+    Returns:
+      int64 `[*count, 2]`: row and column.
+    """
+    count = (count,) if isinstance(count, int) else tuple(count)
+    high = np.array(shape[:2]) - IMAGE_SIZE + 1
+    return rng.integers(high, size=(*count, 2))
+
+
+def crop_and_invert(
+    canvas: np.ndarray, corners: np.ndarray, masks: np.ndarray
+) -> np.ndarray:
+    """Cuts a window at each corner and inverts it, v -> 255 - v, on the masks.
+
+    Args:
+      canvas: uint8 `[height, width, 3]`.
+      corners: `[N, 2]`.
+      masks: uint8 `[N, 28, 28]`: 255 on the digit, else 0.
+
+    Returns:
+      uint8 `[N, 28, 28, 3]`.
+    """
+    # [rows, columns, 3, 28, 28], a view
+    windows = sliding_window_view(canvas, (IMAGE_SIZE, IMAGE_SIZE), axis=(0, 1))
+    crops = np.moveaxis(windows, 2, -1)[corners[:, 0], corners[:, 1]]
+    # On uint8, exclusive or with 255 is 255 - v, and with 0 it is v.
+    return crops ^ masks[..., np.newaxis]

@@ -1,0 +1,8 @@
+"""PolyMNIST: five views of a handwritten digit, each on a background of its own."""
+
+from tf_mopoe.data.poly_mnist.poly_mnist_dataset_builder import (
+    Builder,
+    PolyMnistConfig,
+)
+
+__all__ = ["Builder", "PolyMnistConfig"]

@@ -1,0 +1,88 @@
+"""Text of a fixed length as indices into an alphabet of 71 symbols."""
+
+import string
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+#: Letters, digits, ASCII punctuation and three kinds of blank.
+ALPHABET = string.ascii_lowercase + string.digits + string.punctuation + " \n\t"
+BLANK = ALPHABET.index(" ")
+
+#: Length of the text of `mnist_svhn_text`, and the words in it.
+DIGIT_TEXT_LENGTH = 8
+DIGIT_NAMES = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+)
+
+# Index of each byte: capitals are small, all that is not in the alphabet is blank.
+_INDEX_OF_BYTE = np.full(256, BLANK, np.int32)
+for _index, _symbol in enumerate(ALPHABET):
+    _INDEX_OF_BYTE[[ord(_symbol), ord(_symbol.upper())]] = _index
+
+
+def encode_text(text: Sequence[str] | tf.Tensor, length: int) -> tf.Tensor:
+    """Indices into `ALPHABET`, padded with blanks or cut.
+
+    Capitals become small letters, and every byte that is not in the alphabet a blank.
+
+    Args:
+      text: Strings, `[...]`.
+      length: L, symbols of each.
+
+    Returns:
+      int32 `[..., L]`.
+
+    Example:
+      >>> decode_text(encode_text(["Two", "longer"], 4))
+      ['two ', 'long']
+    """
+    padded = tf.io.decode_raw(tf.constant(text), tf.uint8, fixed_length=length)
+    # Padding is byte 0, which is not in the alphabet.
+    return tf.gather(_INDEX_OF_BYTE, tf.cast(padded, tf.int32))
+
+
+def decode_text(indices: np.ndarray | tf.Tensor) -> list[str]:
+    """Strings of symbols.
+
+    Args:
+      indices: Integers `[N, L]`, from 0 to 70.
+
+    Returns:
+      N strings of length L.
+    """
+    return ["".join(ALPHABET[index] for index in row) for row in np.asarray(indices)]
+
+
+def redraw_offset(text: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Moves each text to a random place between its blanks.
+
+    Every offset at which all of it fits has the same probability.
+
+    Args:
+      text: int32 `[B, L]`, indices into `ALPHABET`, with blanks before and after.
+      seed: int32 `[2]`.
+
+    Returns:
+      int32 `[B, L]`.
+    """
+    length = tf.shape(text)[1]
+    inked = text != BLANK  # [B, L]
+    first = tf.argmax(inked, axis=1, output_type=tf.int32)  # [B]
+    last = length - 1 - tf.argmax(inked[:, ::-1], axis=1, output_type=tf.int32)
+    free = length - (last - first + 1)  # offsets from 0 to this many
+    uniform = tf.random.stateless_uniform(tf.shape(free), seed)
+    offset = tf.cast(uniform * tf.cast(free + 1, tf.float32), tf.int32)
+    # All around the text is blank, so that it may be turned as a ring.
+    source = (tf.range(length) + (first - offset)[:, tf.newaxis]) % length
+    return tf.gather(text, source, batch_dims=1)
