@@ -18,6 +18,8 @@ class TrainConfig(pydantic.BaseModel):
       schedule: `"cosine"`: the learning rate falls to 0 over all steps; `"constant"`.
       latent_dim: D.
       beta: Weight of the divergence.
+      missing: Share of the training views that are declared missing, completely at
+        random; every row keeps one.
       seed: Of weights, data and noise.
     """
 
@@ -29,6 +31,7 @@ class TrainConfig(pydantic.BaseModel):
     schedule: Literal["constant", "cosine"] = "cosine"
     latent_dim: int = pydantic.Field(ge=1)
     beta: float = pydantic.Field(ge=0, allow_inf_nan=False)
+    missing: float = pydantic.Field(default=0.0, ge=0, lt=1)
     seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainers.command_line import ArgumentParser
-from trainers.errors import run_command
+from trainers.errors import UsageError, run_command
 from trainers.run_folder import RunFolder, replacing, write_json
 
 METRICS = ("conditional_coherence", "joint_coherence", "linear_probe", "figures")
@@ -30,9 +30,8 @@ def make_parser() -> ArgumentParser:
         "--metrics",
         nargs="+",
         choices=METRICS,
-        default=METRICS,
         metavar="NAME",
-        help=f"which of {', '.join(METRICS)}; default: all",
+        help=f"which of {', '.join(METRICS)}; default: all that the recipe has",
     )
     return parser
 
@@ -70,7 +69,7 @@ class Evaluation:
             self._classifiers[name] = train_classifier(
                 images,
                 self.train.labels,
-                num_classes=self.recipe.num_classes,
+                num_classes=int(self.recipe.num_classes or 0),
                 seed=self.config.seed,
                 name=f"{name}_classifier",
             )
@@ -151,25 +150,37 @@ class Evaluation:
         """Reconstructions, imputations and samples as PNG files."""
         from trainers.figures import write_figures
 
-        images = {name: x[:8] / 255.0 for name, x in self.test.modalities.items()}
-        paths = write_figures(self.model, images, self.run.figures, seed=SEED)
+        paths = write_figures(
+            self.model, self.test.modalities, self.run.figures, seed=SEED
+        )
         return {"seed": SEED, "files": [str(path) for path in paths]}
 
 
-def evaluate(run_path: str, metrics: Sequence[str]) -> dict[str, Any]:
+def evaluate(run_path: str, metrics: Sequence[str] | None = None) -> dict[str, Any]:
     """Evaluates a run and writes its evaluation.json.
 
     Metrics measured before of the same model stay in the report.
 
     Args:
       run_path: The run's folder.
-      metrics: Names from `METRICS`.
+      metrics: Names from `METRICS`; None: all that the recipe has.
 
     Returns:
       The content of evaluation.json.
+
+    Raises:
+      UsageError: If this is no run, or the recipe does not have one of `metrics`.
     """
     run = RunFolder(run_path)
-    run.load_config()  # a wrong folder is answered before TensorFlow is imported
+    recipe, _ = run.load_config()  # answered before TensorFlow is imported
+    possible = recipe.metrics or METRICS
+    metrics = possible if metrics is None else metrics
+    for name in metrics:
+        if name not in possible:
+            raise UsageError(
+                f"--metrics: the recipe of {run_path} does not have {name!r}. "
+                f"It has: {', '.join(possible)}."
+            )
 
     import tf_mopoe
 

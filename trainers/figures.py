@@ -1,18 +1,19 @@
-"""Figures of a trained model on image modalities."""
+"""Figures of a trained model: images, and text in their place."""
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from tf_mopoe.data import decode_text, ordered_batches
 from tf_mopoe.models import MultimodalVAE
 from trainers.run_folder import replacing
 
-Images = Mapping[str, np.ndarray]
-#: Images in a row: a list, or stacked `[columns, height, width, channels]`.
-Row = Sequence[np.ndarray] | np.ndarray
+#: What is in a row: images `[height, width, channels]`, stacked or listed, or texts.
+Row = Sequence[np.ndarray | str] | np.ndarray
 
 
 def image_grid(
@@ -21,10 +22,10 @@ def image_grid(
     title: str,
     path: str | os.PathLike[str],
 ) -> None:
-    """Writes a PNG of images in rows, each row with its label on the left.
+    """Writes a PNG of images or texts in rows, each row with its label on the left.
 
     Args:
-      rows: Images `[height, width, channels]` in [0, 1]; clipped to that.
+      rows: Images `[height, width, channels]` in [0, 1], clipped to that; or texts.
       row_labels: One for each row.
       title: Above the grid.
       path: Of the PNG file.
@@ -42,22 +43,43 @@ def image_grid(
         axis.set_frame_on(False)
     for row, label, row_axes in zip(rows, row_labels, axes, strict=True):
         row_axes[0].set_ylabel(label, rotation=0, ha="right", va="center")
-        for image, axis in zip(row, row_axes):
-            axis.imshow(np.clip(image, 0.0, 1.0))
+        for content, axis in zip(row, row_axes):
+            if isinstance(content, str):
+                lines = textwrap.fill(content, max(8, round(len(content) ** 0.5)))
+                size = 8 if len(content) <= 8 else 3
+                axis.text(0.5, 0.5, lines, ha="center", va="center", fontsize=size)
+            else:
+                axis.imshow(np.clip(content, 0.0, 1.0), cmap="gray", vmin=0, vmax=1)
     figure.suptitle(title, fontsize=11)
     with replacing(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
 
 
+def shown(values: np.ndarray) -> Row:
+    """What stands for a modality's values in a figure.
+
+    Args:
+      values: Images `[N, height, width, channels]`, uint8 or in [0, 1]; or text: class
+        indices `[N, L]`, or their probabilities `[N, L, C]`.
+
+    Returns:
+      N images in [0, 1], or N strings.
+    """
+    values = np.asarray(values)
+    if values.ndim == 4:
+        return values / 255.0 if values.dtype == np.uint8 else values
+    return decode_text(values if values.ndim == 2 else values.argmax(axis=-1))
+
+
 def write_figures(
-    model: MultimodalVAE, images: Images, folder: Path, *, seed: int = 0
+    model: MultimodalVAE, data: Mapping[str, np.ndarray], folder: Path, *, seed: int = 0
 ) -> list[Path]:
     """Writes reconstructions.png, imputation.png and samples.png.
 
     Args:
-      model: The model; its modalities are images.
-      images: Modality name to `[N, height, width, channels]` in [0, 1], N at least 8.
+      model: The model; its modalities are images or text.
+      data: Modality name to what `shown` takes, of N rows; the first 8 are used.
       folder: Where to; made if need be.
       seed: Of the draws.
 
@@ -67,18 +89,18 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     names = model.modality_names
     paths = [folder / f"{name}.png" for name in FIGURES]
-    few = {name: images[name][:8] for name in names}
+    few = next(iter(ordered_batches({name: data[name][:8] for name in names}, 8)))
     reconstructed = model(few)
     rows: list[Row] = []
     for name in names:
-        rows += [few[name], np.array(reconstructed[name])]
+        rows += [shown(few[name]), shown(reconstructed[name])]
     labels = [label for name in names for label in (f"{name} input", "reconstruction")]
     image_grid(rows, labels, "Input and reconstruction from all modalities", paths[0])
 
-    first = {name: images[name][:1] for name in names}
+    first = {name: few[name][:1] for name in names}
     imputed = {name: model.impute({name: first[name]}, seed=seed) for name in names}
     rows = [
-        [first[given][0], *(np.array(imputed[given][name][0, 0]) for name in names)]
+        [shown(first[given])[0], *(shown(imputed[given][name][0])[0] for name in names)]
         for given in names
     ]
     image_grid(
@@ -90,7 +112,7 @@ def write_figures(
 
     samples = model.sample(10, seed=seed)
     image_grid(
-        [np.array(samples[name]) for name in names],
+        [shown(samples[name]) for name in names],
         names,
         "Samples from the prior; a column shares one latent",
         paths[2],

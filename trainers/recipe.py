@@ -1,7 +1,7 @@
 """What a recipe is: a configuration, a model and data."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,10 @@ Split = Literal["train", "validation", "test"]
 
 
 class LabelledData(NamedTuple):
-    """One split: modality name to `[N, *event_shape]`, and a class for each row."""
+    """One split: modality name to `[N, *event_shape]`, and the rows' labels.
+
+    Labels are classes, int `[N]`, or flags of several attributes, bool `[N, A]`.
+    """
 
     modalities: Mapping[str, np.ndarray]
     labels: np.ndarray
@@ -31,10 +34,17 @@ class Recipe(NamedTuple):
       build_model: From a configuration and the number of training steps in all, which
         schedules need, to an uncompiled model.
       load_data: From a configuration and a split's name to its data.
-      num_classes: C, of the labels.
+      num_classes: C, of the labels; None if they are attributes.
+      training_rows: From a configuration to what `tf_mopoe.data.shuffled_batches`
+        takes; None: the modalities of the training split, in memory.
+      augment: From a configuration to its argument of that name, or None.
+      metrics: Names of what `mopoe-evaluate` can measure; None: everything.
     """
 
     config_class: type[TrainConfig]
     build_model: Callable[..., "MultimodalVAE"]
     load_data: Callable[..., LabelledData]
-    num_classes: int
+    num_classes: int | None
+    training_rows: Callable[..., Any] | None = None
+    augment: Callable[..., Any] | None = None
+    metrics: tuple[str, ...] | None = None

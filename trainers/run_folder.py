@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 History = dict[str, list[float]]
 
+#: Settings that may be others when a run goes on.
+MAY_CHANGE = ("epochs", "data_dir")
+
 
 class Restored(NamedTuple):
     """A checkpoint: the model with its optimizer, and the metrics of its epochs."""
@@ -62,17 +65,20 @@ class RunFolder:
         self.logs = self.path / "logs"
         self.checkpoints = self.path / "checkpoints"
 
-    def prepare(self, recipe_name: str, config: TrainConfig) -> None:
+    def prepare(self, recipe_name: str, config: TrainConfig) -> bool:
         """Makes the folder, or checks that it is of the same configuration.
 
-        Only the number of epochs may differ from the run that is there.
+        Only what `MAY_CHANGE` names may differ from the run that is there.
+
+        Returns:
+          Whether there was no run in it.
 
         Raises:
           UsageError: If the folder can't be written or is of another configuration.
         """
         if not str(self.path).strip() or self.path == pathlib.Path():
             raise UsageError("--out: expected a folder of its own for the run.")
-        asked = {"recipe": recipe_name, **config.model_dump()}
+        asked = _as_json(recipe_name, config)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -81,15 +87,26 @@ class RunFolder:
             ) from None
         if self.config_file.exists():
             there = self._read_config()
+            # A run of an earlier version has the defaults of settings added since.
+            defaults = _as_json(recipe_name, make_config(type(config), {}))
+            there = {**defaults, **there}
             for field in asked.keys() | there.keys():
-                if field != "epochs" and asked.get(field) != there.get(field):
+                if field not in MAY_CHANGE and asked.get(field) != there.get(field):
                     raise UsageError(
                         f"--out: {self.path} is a run with {field}="
                         f"{there.get(field)!r}, not {asked.get(field)!r}. Choose "
                         "another folder, or the settings of this one."
                     )
-        else:
-            self.write_config(recipe_name, config)
+            return False
+        self.write_config(recipe_name, config)
+        return True
+
+    def remove(self) -> None:
+        """Removes what `prepare` made, and the folder if nothing else is in it."""
+        self.config_file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path):
+            with contextlib.suppress(OSError):  # something else is in it
+                folder.rmdir()
 
     def write_config(self, recipe_name: str, config: TrainConfig) -> None:
         """Writes config.json.
@@ -98,7 +115,7 @@ class RunFolder:
           UsageError: If the folder can't be written.
         """
         try:
-            write_json(self.config_file, {"recipe": recipe_name, **config.model_dump()})
+            write_json(self.config_file, _as_json(recipe_name, config))
         except OSError as error:
             raise UsageError(
                 f"--out: can't write {self.path}: {error.strerror}."
@@ -199,6 +216,10 @@ class RunFolder:
 
     def _checkpoints(self) -> list[pathlib.Path]:
         return sorted(self.checkpoints.glob("epoch-*"))
+
+
+def _as_json(recipe_name: str, config: TrainConfig) -> dict[str, Any]:
+    return {"recipe": recipe_name, **config.model_dump(mode="json")}
 
 
 def _load_model(path: pathlib.Path) -> "keras.Model":

@@ -4,12 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.command_line import ArgumentParser
 from trainers.config import TrainConfig, make_config, parse_assignments
 from trainers.errors import run_command
-from trainers.recipe import Recipe
+from trainers.recipe import LabelledData, Recipe
 from trainers.recipes import RECIPES, get_recipe
 from trainers.run_folder import RunFolder
 
@@ -45,7 +45,7 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     Writes config.json, checkpoints/, model.keras, history.json and logs/ there.
     """
     run = RunFolder(out)
-    run.prepare(recipe_name, config)
+    new = run.prepare(recipe_name, config)
 
     import keras
 
@@ -59,25 +59,31 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     if done >= config.epochs:
         print(f"{out} has been trained for {done} of {config.epochs} epochs: all done.")
         return
+    try:
+        data = load_training(recipe, config)
+    except BaseException:
+        if new:  # else the settings that were wrong would refuse the right ones
+            run.remove()
+        raise
     run.write_config(recipe_name, config)  # perhaps with more epochs than before
     if done:
         print(f"Resuming {out} after epoch {done} of {config.epochs}.")
-    training = recipe.load_data(config, "train").modalities
-    rows = len(next(iter(training.values())))
-    batch_size = min(config.batch_size, rows)
-    steps = rows // batch_size
-    model = make_model(recipe, config, num_steps=config.epochs * steps)
+    model = make_model(recipe, config, num_steps=config.epochs * data.steps)
     if restored:
         copy_state(restored.model, model)
     model.fit(
-        shuffled_batches(training, batch_size, seed=config.seed, first_epoch=done),
+        shuffled_batches(
+            data.rows,
+            data.batch_size,
+            seed=config.seed,
+            first_epoch=done,
+            augment=recipe.augment(config) if recipe.augment else None,
+        ),
         shuffle=False,  # the batches are
         initial_epoch=done,
         epochs=config.epochs,
-        steps_per_epoch=steps,
-        validation_data=ordered_batches(
-            recipe.load_data(config, "validation").modalities, config.batch_size
-        ),
+        steps_per_epoch=data.steps,
+        validation_data=ordered_batches(data.validation.modalities, config.batch_size),
         callbacks=[
             keras.callbacks.TensorBoard(run.logs, write_graph=False),
             Checkpoint(run, history),
@@ -85,6 +91,31 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
         verbose=1 if sys.stdout.isatty() else 2,
     )
     print(f"Trained {config.epochs} epochs: {run.model_file}")
+
+
+class TrainingData(NamedTuple):
+    """What a run trains on: rows, how many in a batch, batches an epoch; validation."""
+
+    rows: Any
+    batch_size: int
+    steps: int
+    validation: LabelledData
+
+
+def load_training(recipe: Recipe, config: TrainConfig) -> TrainingData:
+    """Reads, or makes, what the recipe trains on."""
+    from tf_mopoe.data import drop_at_random, num_rows
+
+    validation = recipe.load_data(config, "validation")
+    if recipe.training_rows:
+        rows = recipe.training_rows(config)
+    else:
+        rows = recipe.load_data(config, "train").modalities
+    if config.missing:
+        rows = drop_at_random(rows, config.missing, seed=config.seed)
+    count = num_rows(rows)
+    batch_size = min(config.batch_size, count)
+    return TrainingData(rows, batch_size, count // batch_size, validation)
 
 
 def make_model(recipe: Recipe, config: TrainConfig, num_steps: int) -> "MultimodalVAE":

@@ -93,16 +93,15 @@ def _read_npz(path: Path, shape: Sequence[int], wanted: str) -> dict[str, Digits
     if "x" in arrays and "x_train" not in arrays:
         cut = round(TRAIN_SHARE * len(arrays["x"]))
         arrays = {
-            "x_train": arrays["x"][:cut],
-            "y_train": arrays["y"][:cut] if "y" in arrays else None,
-            "x_test": arrays["x"][cut:],
-            "y_test": arrays["y"][cut:] if "y" in arrays else None,
+            f"{name}_{split}": part
+            for name, array in arrays.items()
+            for split, part in (("train", array[:cut]), ("test", array[cut:]))
         }
     found = {}
     for split in ("train", "test"):
         names = f"x_{split}", f"y_{split}"
         for name in names:
-            if arrays.get(name) is None:
+            if name not in arrays:
                 raise DataError(
                     f"{path} must hold {', '.join(names)}. Received: "
                     f"{sorted(arrays)}. Needed is {wanted}."

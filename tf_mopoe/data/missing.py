@@ -1,4 +1,4 @@
-"""Data with holes: rows of NaN become flags, and holes are made for experiments."""
+"""Data with holes: rows of NaN become `present` flags."""
 
 import math
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
         )
     if any(tf.is_tensor(value) for value in data.values()):
         return _mark_missing_tensors(data, partial)
-    arrays, flags = _checked(data)
+    arrays, flags = checked_arrays(data)
     marked = dict(arrays)
     for name, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating):
@@ -88,63 +88,14 @@ def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, An
     return {**marked, "present": flags}
 
 
-def drop_at_random(
-    data: Mapping[str, Any], fraction: float, *, seed: int, keep_one: bool = True
-) -> dict[str, Any]:
-    """Declares views missing completely at random, to see what a model makes of it.
-
-    Each view of each row is dropped with probability f = `fraction`, independently of
-    all else. With `keep_one`, a row that would lose all of its n views keeps one of
-    them, each with the same probability, so that a view is missing less often:
-
-        P(dropped) = f - f^n / n        0.3 and n = 2: 0.255; 0.3 and n = 6: 0.2999
-
-    Args:
-      data: Modality name to `[N, ...]`, optionally `"present"` flags bool `[N]`: what
-        is missing already stays so. For rows of NaN call `mark_missing` first. Is not
-        modified.
-      fraction: f, from 0 to 1.
-      seed: Non-negative. The same seed gives the same flags, in whatever order the
-        modalities come.
-      keep_one: Whether a row that has something keeps at least one view.
-
-    Returns:
-      A new dictionary: the same arrays (not copied), and `"present"`: modality name to
-      bool `[N]`, of all modalities.
-
-    Raises:
-      ValueError: If `fraction` is not from 0 to 1, arrays or flags differ in rows, or
-        a flag has no array beside it.
-      TypeError: If an array does not hold numbers, or a flag is not bool.
-
-    Example:
-      >>> views = {"a": np.zeros([1000, 2]), "b": np.zeros([1000, 3])}
-      >>> present = drop_at_random(views, 0.5, seed=0)["present"]
-      >>> bool((present["a"] | present["b"]).all())
-      True
-    """
-    if not 0.0 <= fraction <= 1.0:
-        raise ValueError(f"`fraction` must be from 0 to 1. Received: {fraction!r}.")
-    arrays, flags = _checked(data)
-    names = sorted(arrays)
-    rows = len(arrays[names[0]])
-    everywhere = np.ones(rows, bool)
-    had = np.stack([flags.get(name, everywhere) for name in names], axis=-1)  # [N, M]
-    random = np.random.default_rng(seed)
-    kept = had & (random.random(had.shape) >= fraction)  # [N, M]
-    # Drawn in any case, so that `keep_one` changes no other row.
-    favourite = np.argmax(np.where(had, random.random(had.shape), -1.0), axis=-1)  # [N]
-    if keep_one:
-        lost = had.any(axis=-1) & ~kept.any(axis=-1)
-        kept[lost, favourite[lost]] = True
-    present = {name: kept[:, names.index(name)] for name in arrays}
-    return {**arrays, "present": present}
-
-
-def _checked(
+def checked_arrays(
     data: Mapping[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Arrays `[N, ...]` and copies of the flags, bool `[N]`, by modality."""
+    """Arrays `[N, ...]` and copies of the flags, bool `[N]`, by modality.
+
+    Raises:
+      ValueError, TypeError: As `mark_missing` says.
+    """
     arrays = {name: np.asarray(x) for name, x in data.items() if name != "present"}
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":

@@ -1,87 +1,94 @@
-"""tf.data pipelines over arrays in memory: seeded, and resumable at any epoch."""
+"""tf.data pipelines over rows: seeded, deterministic, and resumable at any epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-
-def _checked_rows(arrays: Mapping[str, np.ndarray]) -> int:
-    rows = {name: len(array) for name, array in arrays.items()}
-    if len(set(rows.values())) != 1:
-        raise ValueError(
-            f"`arrays` must all have the same number of rows. Received: {rows}."
-        )
-    return next(iter(rows.values()))
-
-
-def _to_unit_interval(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """uint8 images to float32 in [0, 1]; everything else stays as it is."""
-    return {
-        name: tf.cast(value, tf.float32) / 255.0 if value.dtype == tf.uint8 else value
-        for name, value in batch.items()
-    }
+#: Arrays `[N, ...]` by name, with optional `"present"` flags by name; or a dataset of
+#: rows of that form.
+Rows: TypeAlias = Mapping[str, Any] | tf.data.Dataset
+#: From a batch and a seed, int32 `[2]`, to a batch.
+Augment = Callable[[dict[str, Any], tf.Tensor], dict[str, Any]]
 
 
 def shuffled_batches(
-    arrays: Mapping[str, np.ndarray],
+    rows: Rows,
     batch_size: int,
     *,
     seed: int,
     first_epoch: int = 0,
+    augment: Augment | None = None,
+    shuffle_buffer: int = 10_000,
 ) -> tf.data.Dataset:
     """Endless shuffled batches; epoch e's order depends on (seed, e) alone.
 
     So training that stops after an epoch and goes on with `first_epoch` sees what it
     would have seen. Rows left over at the end of an epoch wait for the next order.
 
+    Arrays are kept in memory and shuffled as a whole. A dataset is read anew in each
+    epoch and shuffled within a buffer: let it be mixed already, and give it a
+    `.cache()` where reading is costly. With several workers each takes its share of
+    every batch.
+
     Args:
-      arrays: Name to `[N, ...]`; uint8 becomes float32 in [0, 1].
-      batch_size: Rows in each batch, at most N.
-      seed: Of the orders.
+      rows: Name to `[N, ...]`, optionally with `"present"`: name to bool `[N]`; or a
+        `tf.data.Dataset` of single rows of that form. uint8 becomes float32 in [0, 1].
+      batch_size: Rows in each batch, at most N; with several replicas of them all.
+      seed: Of the orders and of `augment`.
       first_epoch: Number of the first epoch, from 0.
+      augment: A function from a batch, converted, and a seed, int32 `[2]`, to a batch;
+        for stateless random operations. The seed depends on `seed`, the epoch and the
+        batch's place in it.
+      shuffle_buffer: Rows of a dataset to choose from.
 
     Returns:
       A dataset of dictionaries of `[batch_size, ...]`: N // batch_size batches for
-      each epoch, without end.
+      each epoch, without end. Give `fit` that number as `steps_per_epoch`.
 
     Raises:
       ValueError: If the arrays differ in rows or `batch_size` is not in [1, N].
     """
-    rows = _checked_rows(arrays)
-    if not 1 <= batch_size <= rows:
+    count = _count(rows)
+    if batch_size < 1 or (count is not None and batch_size > count):
+        limit = f"to the {count} rows" if count is not None else "up"
         raise ValueError(
-            f"`batch_size` must be from 1 to the {rows} rows. Received: {batch_size}."
+            f"`batch_size` must be from 1 {limit}. Received: {batch_size}."
         )
-    tensors = {name: tf.constant(array) for name, array in arrays.items()}
+    base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
+    if isinstance(rows, tf.data.Dataset):
+        batches = _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer)
+    else:
+        batches = _shuffled_in_memory(rows, count, batch_size, seed)
 
-    def order_of(epoch):
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(rows), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
-        )
-        return tf.data.Dataset.from_tensor_slices(order).batch(
-            batch_size, drop_remainder=True
-        )
+    def number(epoch):
+        return tf.data.Dataset.zip(
+            tf.data.Dataset.range(np.iinfo(np.int64).max), batches(epoch)
+        ).map(lambda step, batch: (epoch, step, batch))
 
-    def gather(indices):
-        return {name: tf.gather(tensor, indices) for name, tensor in tensors.items()}
+    def finish(epoch, step, batch):
+        batch = _to_unit_interval(batch)
+        if augment is None:
+            return batch
+        fold = tf.random.experimental.stateless_fold_in
+        return augment(batch, fold(fold(base, epoch), step))
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     return (
-        epochs.flat_map(order_of)
-        .map(gather, num_parallel_calls=tf.data.AUTOTUNE)
-        .map(_to_unit_interval, num_parallel_calls=tf.data.AUTOTUNE)
+        epochs.flat_map(number)
+        .map(finish, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(2)
+        .with_options(_options())
     )
 
 
-def ordered_batches(
-    arrays: Mapping[str, np.ndarray], batch_size: int
-) -> tf.data.Dataset:
+def ordered_batches(rows: Rows, batch_size: int) -> tf.data.Dataset:
     """All rows once, in order; the last batch may be smaller.
 
     Args:
-      arrays: Name to `[N, ...]`; uint8 becomes float32 in [0, 1].
+      rows: Name to `[N, ...]`, optionally with `"present"`: name to bool `[N]`; or a
+        `tf.data.Dataset` of single rows of that form. uint8 becomes float32 in [0, 1].
       batch_size: Rows in each batch, at least 1.
 
     Returns:
@@ -90,10 +97,112 @@ def ordered_batches(
     Raises:
       ValueError: If the arrays differ in rows.
     """
-    _checked_rows(arrays)
+    _count(rows)
+    if not isinstance(rows, tf.data.Dataset):
+        rows = tf.data.Dataset.from_tensor_slices(_plain(rows))
     return (
-        tf.data.Dataset.from_tensor_slices(dict(arrays))
-        .batch(batch_size)
+        rows.batch(batch_size)
         .map(_to_unit_interval)
         .prefetch(2)
+        .with_options(_options())
     )
+
+
+def num_rows(rows: Rows) -> int:
+    """N.
+
+    Args:
+      rows: As of `shuffled_batches`.
+
+    Raises:
+      ValueError: If arrays differ in rows or there are none, or a dataset does not know
+        its number of rows.
+    """
+    count = _count(rows)
+    if count is None:
+        raise ValueError(
+            "This dataset does not know its number of rows. Count them, and say so: "
+            "`rows.apply(tf.data.experimental.assert_cardinality(N))`."
+        )
+    return count
+
+
+def _count(rows: Rows) -> int | None:
+    """N; None for a dataset that does not know."""
+    if isinstance(rows, tf.data.Dataset):
+        count = int(rows.cardinality())
+        return count if count >= 0 else None
+    counts = {}
+    for name, value in rows.items():
+        parts = value if isinstance(value, Mapping) else {None: value}
+        for part, array in parts.items():
+            key = name if part is None else f"{name}[{part!r}]"
+            counts[key] = len(array)
+    if len(set(counts.values())) != 1:
+        raise ValueError(
+            "`rows` must be at least one array, all with the same number of rows. "
+            f"Received: {counts}."
+        )
+    return next(iter(counts.values()))
+
+
+def _shuffled_in_memory(rows, count, batch_size, seed):
+    tensors = tf.nest.map_structure(tf.constant, _plain(rows))
+
+    def batches(epoch):
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
+        )
+        return (
+            tf.data.Dataset.from_tensor_slices(order)
+            .batch(batch_size, drop_remainder=True)
+            .map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+        )
+
+    def gather(indices):
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), tensors)
+
+    return batches
+
+
+def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
+    def batches(epoch):
+        seed = tf.random.stateless_uniform(
+            [],
+            tf.random.experimental.stateless_fold_in(base, epoch),
+            minval=None,
+            maxval=None,
+            dtype=tf.int64,
+        )
+        return rows.shuffle(
+            shuffle_buffer, seed=seed, reshuffle_each_iteration=False
+        ).batch(batch_size, drop_remainder=True)
+
+    return batches
+
+
+def _plain(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows as dictionaries, which tf.nest knows."""
+    return {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name, value in rows.items()
+    }
+
+
+def _to_unit_interval(batch: dict[str, Any]) -> dict[str, Any]:
+    """uint8 images to float32 in [0, 1]; everything else stays as it is."""
+    return tf.nest.map_structure(
+        lambda x: tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x, batch
+    )
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Several workers that read by themselves: each takes its share of the rows. Left
+    # to chance, sharding by file would find no files, and none would give all rows to
+    # every worker.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return options

@@ -47,9 +47,11 @@ def encode_text(text: Sequence[str] | tf.Tensor, length: int) -> tf.Tensor:
       >>> decode_text(encode_text(["Two", "longer"], 4))
       ['two ', 'long']
     """
-    padded = tf.io.decode_raw(tf.constant(text), tf.uint8, fixed_length=length)
+    text = tf.convert_to_tensor(text)
+    padded = tf.io.decode_raw(text, tf.uint8, fixed_length=length)
     # Padding is byte 0, which is not in the alphabet.
-    return tf.gather(_INDEX_OF_BYTE, tf.cast(padded, tf.int32))
+    indices = tf.gather(_INDEX_OF_BYTE, tf.cast(padded, tf.int32))
+    return tf.ensure_shape(indices, [*text.shape, length])
 
 
 def decode_text(indices: np.ndarray | tf.Tensor) -> list[str]:

@@ -2,9 +2,14 @@
 
 from trainers.errors import UsageError, one_of
 from trainers.recipe import Recipe
-from trainers.recipes import polydigits
+from trainers.recipes import celeba, mnist_svhn_text, polydigits, polymnist
 
-RECIPES: dict[str, Recipe] = {"polydigits": polydigits.RECIPE}
+RECIPES: dict[str, Recipe] = {
+    "celeba": celeba.RECIPE,
+    "mnist_svhn_text": mnist_svhn_text.RECIPE,
+    "polydigits": polydigits.RECIPE,
+    "polymnist": polymnist.RECIPE,
+}
 
 
 def get_recipe(name: str) -> Recipe:

@@ -1,6 +1,6 @@
 """The 40 attributes of CelebA, and the text that lists those of a face."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 #: Symbols of the text of a face.
 TEXT_LENGTH = 256
@@ -49,7 +49,7 @@ ATTRIBUTES = (
 )
 
 
-def attribute_text(present: Sequence[bool]) -> str:
+def attribute_text(present: Iterable[bool]) -> str:
     """The present attributes in words, at most `TEXT_LENGTH` symbols.
 
     Args:

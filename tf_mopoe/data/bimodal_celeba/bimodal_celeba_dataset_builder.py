@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -14,6 +14,7 @@ from PIL import Image
 
 from tf_mopoe.data.bimodal_celeba import local_files
 from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES, attribute_text
+from tf_mopoe.data.bimodal_celeba.local_files import Face
 from tf_mopoe.data.builder_configs import content_hash, existing
 from tf_mopoe.data.errors import DataError
 
@@ -46,14 +47,6 @@ class BimodalCelebaConfig(tfds.core.BuilderConfig):
             lists = local_files.list_files(self.files)
             self.name = self.name or f"files-{content_hash(lists)}"
         self.name = self.name or "celeb_a"
-
-
-class Face(NamedTuple):
-    """One row: its key, the image (218, 178, 3) or its file, attributes bool [40]."""
-
-    key: str
-    image: np.ndarray | bytes
-    attributes: np.ndarray
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -94,7 +87,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 yield from pool.map(make_example, part)
 
 
-def make_example(face: Face | tuple) -> tuple[str, dict[str, Any]]:
+def make_example(face: Face) -> tuple[str, dict[str, Any]]:
     """Crops, resizes and writes the attributes as text.
 
     Raises:
@@ -123,8 +116,8 @@ def _cropped(image: np.ndarray | bytes, key: str) -> Image.Image:
     width, height = picture.size
     if min(width, height) < CROP_SIZE:
         raise DataError(
-            f"Image {key} must have at least {CROP_SIZE} x {CROP_SIZE} pixels; CelebA's "
-            f"aligned images have 178 x 218. Received: {width} x {height}."
+            f"Image {key} must have at least {CROP_SIZE} x {CROP_SIZE} pixels; "
+            f"CelebA's aligned images have 178 x 218. Received: {width} x {height}."
         )
     left, top = (width - CROP_SIZE) // 2, (height - CROP_SIZE) // 2
     box = (left, top, left + CROP_SIZE, top + CROP_SIZE)

@@ -5,6 +5,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,13 @@ WANTED = (
     "list_eval_partition.txt (or .csv)"
 )
 
-Row = tuple[str, bytes, np.ndarray]
+
+class Face(NamedTuple):
+    """One row: its key, the image (218, 178, 3) or its file, attributes bool [40]."""
+
+    key: str
+    image: np.ndarray | bytes
+    attributes: np.ndarray
 
 
 def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -35,10 +42,8 @@ def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return found
 
 
-def read(
-    folder: pathlib.Path, splits: Sequence[str]
-) -> dict[str, Iterator[tuple[str, bytes, np.ndarray]]]:
-    """Rows of each split: file name, content of the image file, attributes bool [40].
+def read(folder: pathlib.Path, splits: Sequence[str]) -> dict[str, Iterator[Face]]:
+    """Rows of each split, the file's name being the key.
 
     Args:
       folder: As `WANTED` says.
@@ -67,10 +72,10 @@ def read(
             f"{min(missing)}."
         )
 
-    def rows(number: int) -> Iterator[Row]:
+    def rows(number: int) -> Iterator[Face]:
         for name in sorted(partition):
             if partition[name] == number:
-                yield name, read_image(name), attributes[name]
+                yield Face(name, read_image(name), attributes[name])
 
     return {split: rows(number) for number, split in enumerate(splits)}
 

@@ -1,0 +1,248 @@
+"""Holes made on purpose, to see what a model makes of them; reproducible by seed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from tf_mopoe.data.missing import checked_arrays
+
+#: One number for all modalities, or one for each by name (others: 0).
+Fraction = float | Mapping[str, float]
+
+
+def drop_at_random(
+    data: Mapping[str, Any] | tf.data.Dataset,
+    fraction: Fraction,
+    *,
+    seed: int,
+    keep_one: bool = True,
+) -> Any:
+    """Declares views missing completely at random.
+
+    Each view of each row is dropped with probability f = `fraction`, independently of
+    all else. With `keep_one`, a row that would lose all of its n views keeps one of
+    them, each with the same probability, so that a view is missing less often: with
+    one f for all,
+
+        P(dropped) = f - f^n / n        0.3 and n = 2: 0.255; 0.3 and n = 6: 0.2999
+
+    Args:
+      data: Modality name to `[N, ...]`, optionally `"present"` flags bool `[N]`: what
+        is missing already stays so. For rows of NaN call `mark_missing` first. Is not
+        modified. Or a `tf.data.Dataset` of single rows of that form: then row i's
+        flags depend on (seed, i), the same in every pass.
+      fraction: f, from 0 to 1; or modality name to f, 0 for those not named.
+      seed: Non-negative. The same seed gives the same flags, in whatever order the
+        modalities come.
+      keep_one: Whether a row that has something keeps at least one view.
+
+    Returns:
+      A new dictionary: the same arrays (not copied), and `"present"`: modality name to
+      bool `[N]`, of all modalities; or a dataset of such rows.
+
+    Raises:
+      ValueError: If `fraction` is not from 0 to 1 or names an unknown modality, arrays
+        or flags differ in rows, or a flag has no array beside it.
+      TypeError: If an array does not hold numbers, or a flag is not bool.
+
+    Example:
+      >>> views = {"a": np.zeros([1000, 2]), "b": np.zeros([1000, 3])}
+      >>> present = drop_at_random(views, 0.5, seed=0)["present"]
+      >>> bool((present["a"] | present["b"]).all())
+      True
+    """
+    if isinstance(data, tf.data.Dataset):
+        names = sorted(name for name in data.element_spec if name != "present")
+        return _drop_from_rows(data, names, _fractions(fraction, names), seed, keep_one)
+    arrays, flags = checked_arrays(data)
+    names = sorted(arrays)
+    fractions = _fractions(fraction, names)
+    rows = len(arrays[names[0]])
+    everywhere = np.ones(rows, bool)
+    had = np.stack([flags.get(name, everywhere) for name in names], axis=-1)  # [N, M]
+    random = np.random.default_rng(seed)
+    kept = had & (random.random(had.shape) >= fractions)  # [N, M]
+    # Drawn in any case, so that `keep_one` changes no other row.
+    favourite = np.argmax(np.where(had, random.random(had.shape), -1.0), axis=-1)  # [N]
+    if keep_one:
+        lost = had.any(axis=-1) & ~kept.any(axis=-1)
+        kept[lost, favourite[lost]] = True
+    present = {name: kept[:, names.index(name)] for name in arrays}
+    return {**arrays, "present": present}
+
+
+def _drop_from_rows(rows, names, fractions, seed, keep_one):
+    base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
+
+    def drop(index, row):
+        key = tf.random.experimental.stateless_fold_in(base, index)
+        uniform = tf.random.stateless_uniform([2, len(names)], key)
+        flags = row.get("present", {})
+        had = tf.stack([flags.get(name, tf.constant(True)) for name in names])  # [M]
+        kept = had & (uniform[0] >= tf.constant(fractions, tf.float32))
+        favourite = tf.argmax(tf.where(had, uniform[1], -1.0))
+        lost = tf.reduce_any(had) & ~tf.reduce_any(kept)
+        one = tf.one_hot(favourite, len(names), True, False)
+        kept = tf.where(lost & keep_one, one, kept)
+        present = {name: kept[m] for m, name in enumerate(names)}
+        return {**row, "present": present}
+
+    return rows.enumerate().map(drop, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def drop_depending_on(
+    data: Mapping[str, Any],
+    name: str,
+    given: str,
+    fraction: float,
+    *,
+    seed: int,
+    score: Callable[[np.ndarray], np.ndarray] | None = None,
+    strength: float = 2.0,
+) -> dict[str, Any]:
+    """Declares a view missing at random: the more likely, the larger another view is.
+
+        P(dropped in row i) = sigmoid(a + strength * s_i),    a such that the mean is f
+
+    with s the score of the other view, standardised. Only rows in which the other view
+    is present can lose theirs: what is missing depends on what is seen alone.
+
+    Args:
+      data: As of `drop_at_random`, arrays. Is not modified.
+      name: Modality to drop.
+      given: Modality that it depends on.
+      fraction: f, above 0 and below 1, of the rows in which both are present.
+      seed: Non-negative.
+      score: From the array of `given`, `[n, ...]`, to `[n]`; None: the mean.
+      strength: Change of the log-odds with one standard deviation of the score.
+
+    Returns:
+      A new dictionary: the same arrays (not copied), and `"present"`: the flags that
+      were there, and those of `name`.
+
+    Raises:
+      ValueError: If a modality is unknown or they are the same, `fraction` is not
+        between 0 and 1, the score is not one finite number a row or is constant, or as
+        `drop_at_random`.
+      TypeError: As `drop_at_random`.
+
+    Example:
+      >>> views = {"a": np.arange(1000.0)[:, np.newaxis], "b": np.zeros([1000, 3])}
+      >>> present = drop_depending_on(views, "b", "a", 0.5, seed=0)["present"]["b"]
+      >>> bool(present[:300].mean() > 0.8 and present[-300:].mean() < 0.2)
+      True
+    """
+    arrays, flags = checked_arrays(data)
+    for modality in (name, given):
+        if modality not in arrays:
+            raise ValueError(
+                f"There is no modality {modality!r} in `data`. Received: "
+                f"{sorted(arrays)}."
+            )
+    if name == given:
+        raise ValueError(f"`given` must be another modality than `name`, {name!r}.")
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"`fraction` must be in (0, 1). Received: {fraction!r}.")
+    everywhere = np.ones(len(arrays[name]), bool)
+    had = flags.get(name, everywhere)
+    both = had & flags.get(given, everywhere)
+    values = arrays[given][both]
+    scores = (
+        values.reshape([len(values), -1]).mean(axis=1)
+        if score is None
+        else np.asarray(score(values))
+    ).astype(np.float64)
+    if scores.shape != (len(values),) or not np.isfinite(scores).all():
+        raise ValueError(
+            f"`score` must give one finite number for each of the {len(values)} rows "
+            f"in which both are present. Received: shape {scores.shape}."
+        )
+    spread = scores.std() if len(scores) else 0.0
+    if spread == 0.0:
+        raise ValueError(
+            f"The score of {given!r} is the same in all rows, so that nothing can "
+            "depend on it. Give another `score`, or take `drop_at_random`."
+        )
+    logits = strength * (scores - scores.mean()) / spread
+    limit = np.abs(logits).max() + 40.0  # there the mean is 0 or 1 but for rounding
+    shift = brentq(lambda a: expit(a + logits).mean() - fraction, -limit, limit)
+    dropped = np.random.default_rng(seed).random(len(everywhere))[both] < expit(
+        shift + logits
+    )
+    kept = had.copy()
+    kept[both] &= ~dropped
+    return {**arrays, "present": {**flags, name: kept}}
+
+
+def drop_by_table(
+    data: Mapping[str, Any], table: np.ndarray | Mapping[str, Any]
+) -> dict[str, Any]:
+    """Declares views missing where a table says so.
+
+    Args:
+      data: As of `drop_at_random`, arrays. Is not modified.
+      table: Which views to keep: bool `[N, M]`, columns in the order of `data`; or
+        modality name to bool `[N]`, the other modalities being kept.
+
+    Returns:
+      A new dictionary: the same arrays (not copied), and `"present"`: modality name to
+      bool `[N]`, False where the table or a flag of `data` says so.
+
+    Raises:
+      ValueError: If the table does not fit the data, or as `drop_at_random`.
+      TypeError: If the table is not bool, or as `drop_at_random`.
+
+    Example:
+      >>> views = {"a": np.zeros([2, 1]), "b": np.zeros([2, 3])}
+      >>> table = np.array([[True, False], [True, True]])
+      >>> drop_by_table(views, table)["present"]["b"].tolist()
+      [False, True]
+    """
+    arrays, flags = checked_arrays(data)
+    rows = len(next(iter(arrays.values())))
+    if not isinstance(table, Mapping):
+        table = np.asarray(table)
+        if table.shape != (rows, len(arrays)):
+            raise ValueError(
+                f"`table` must have shape {(rows, len(arrays))}: a row for each row, a "
+                f"column for each of {list(arrays)}. Received: {table.shape}."
+            )
+        table = {name: table[:, m] for m, name in enumerate(arrays)}
+    for name, column in table.items():
+        column = np.asarray(column)
+        if name not in arrays or column.shape != (rows,):
+            raise ValueError(
+                f"`table` must have a column of {rows} flags for some of "
+                f"{sorted(arrays)}. Received: {name!r} of shape {column.shape}."
+            )
+        if column.dtype != bool:
+            raise TypeError(
+                f"`table` must be bool. Received: {column.dtype} for {name!r}."
+            )
+        flags[name] = flags.get(name, True) & column
+    everywhere = np.ones(rows, bool)
+    return {
+        **arrays,
+        "present": {name: flags.get(name, everywhere) for name in arrays},
+    }
+
+
+def _fractions(fraction: Fraction, names: list[str]) -> np.ndarray:
+    """f of each modality, `[M]`."""
+    by_name = (
+        fraction if isinstance(fraction, Mapping) else dict.fromkeys(names, fraction)
+    )
+    unknown = sorted(set(by_name) - set(names))
+    if unknown:
+        raise ValueError(
+            f"`fraction` names modalities that are not in `data`: {unknown}. "
+            f"Received data of {names}."
+        )
+    for value in by_name.values():
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"`fraction` must be from 0 to 1. Received: {value!r}.")
+    return np.array([by_name.get(name, 0.0) for name in names])

@@ -1,0 +1,210 @@
+"""Folders of image files as modalities, matched by file name."""
+
+import operator
+import os
+import pathlib
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+#: Endings of the files that are read, in lower case.
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
+_MODES = {1: "L", 3: "RGB"}
+# What Pillow's decoders raise on damaged files.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class ImageFolders(NamedTuple):
+    """Images of N rows.
+
+    Attributes:
+      data: Modality name to uint8 `[N, H, W, C]`, zeros where there is no file; and, if
+        there are holes, `"present"`: modality name to bool `[N]`, of the modalities
+        with holes.
+      names: The rows' file names without ending, sorted.
+    """
+
+    data: dict[str, Any]
+    names: list[str]
+
+
+def from_image_folders(
+    folders: Mapping[str, str | os.PathLike[str]],
+    image_size: Sequence[int],
+    *,
+    channels: int = 3,
+) -> ImageFolders:
+    """Reads a folder of images for each modality; files of one name are one row.
+
+    `photo/0007.jpg` and `depth/0007.png` are both of row "0007". There is a row for
+    every name that any folder has; where a folder lacks it, that modality is missing.
+
+    Each image is turned as its EXIF orientation says, cut around its centre to the
+    aspect ratio of `image_size` and resized (bicubic, with antialiasing). Of 16 bits
+    the upper 8 are kept, of animations the first frame; transparency is dropped.
+    Folders inside the folders, hidden files and files with other endings are left
+    alone.
+
+    Args:
+      folders: Modality name to a folder of .png, .jpg, .jpeg, .bmp, .gif or .webp.
+      image_size: (height, width) of the arrays.
+      channels: C: 3 for RGB, 1 for grey.
+
+    Returns:
+      An `ImageFolders`. `shuffled_batches` takes its `data` and converts uint8 to
+      float32 in [0, 1].
+
+    Raises:
+      FileNotFoundError, NotADirectoryError: If a folder is not there, or is a file.
+      ValueError: If a folder has no images, two files of one folder differ in their
+        ending alone, no name is in two of several folders, a file cannot be read as an
+        image, or another argument is not as described.
+      TypeError: If `folders` is not a mapping.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> folder = pathlib.Path(tempfile.mkdtemp())
+      >>> for name in ("a", "b"):
+      ...     Image.new("RGB", (6, 4), "red").save(folder / f"{name}.png")
+      >>> images = from_image_folders({"photo": folder}, (2, 3))
+      >>> photo = images.data["photo"]
+      >>> images.names, photo.shape, photo[0, 0, 0].tolist()
+      (['a', 'b'], (2, 2, 3, 3), [255, 0, 0])
+    """
+    size = _checked_size(image_size)
+    if channels not in _MODES:
+        raise ValueError(
+            f"`channels` must be 3 (RGB) or 1 (grey). Received: {channels!r}."
+        )
+    files = _checked_files(folders)
+    names = sorted(set().union(*files.values()))
+    data: dict[str, Any] = {
+        name: np.zeros([len(names), *size, channels], np.uint8) for name in files
+    }
+
+    def read(job):
+        modality, row, path = job
+        data[modality][row] = _read(path, size, channels)
+
+    jobs = [
+        (modality, row, found[name])
+        for modality, found in files.items()
+        for row, name in enumerate(names)
+        if name in found
+    ]
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, jobs):  # raises, and cancels the rest, at the first
+            pass
+    present = {
+        modality: np.array([name in found for name in names])
+        for modality, found in files.items()
+        if len(found) < len(names)
+    }
+    return ImageFolders({**data, "present": present} if present else data, names)
+
+
+def _checked_size(image_size: Any) -> tuple[int, int]:
+    try:
+        height, width = (operator.index(size) for size in image_size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ValueError(
+            "`image_size` must be (height, width), two positive whole numbers. "
+            f"Received: {image_size!r}."
+        )
+    return height, width
+
+
+def _checked_files(folders: Any) -> dict[str, dict[str, pathlib.Path]]:
+    """Modality name to its files, by name without ending."""
+    if not isinstance(folders, Mapping):
+        raise TypeError(
+            "`folders` must be a dictionary of modality name to folder. "
+            f"Received: {type(folders).__name__}."
+        )
+    if not folders or "present" in folders:
+        raise ValueError(
+            "`folders` must name at least one modality, and none 'present', which is "
+            f"the key of the flags. Received: {[*folders]}."
+        )
+    files = {
+        name: _files_by_stem(name, pathlib.Path(folder))
+        for name, folder in folders.items()
+    }
+    total = sum(len(found) for found in files.values())
+    if len(files) > 1 and total == len(set().union(*files.values())):
+        examples = {name: min(found) for name, found in files.items()}
+        raise ValueError(
+            "Images of one row must have the same file name (without its ending) in "
+            f"the `folders`, but no name is in two of them. Received e.g. {examples}. "
+            "Rename the files."
+        )
+    return files
+
+
+def _files_by_stem(name: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"The folder of modality {name!r} is not there: {folder}"
+        )
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"`folders` must hold a folder for modality {name!r}. Received the file: "
+            f"{folder}"
+        )
+    found: dict[str, pathlib.Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
+            continue
+        if not path.is_file():
+            continue
+        if path.stem in found:
+            raise ValueError(
+                "Files of one folder must differ in more than their ending, which does "
+                f"not tell rows apart. Received for modality {name!r}: "
+                f"{found[path.stem]} and {path}. Rename or remove one."
+            )
+        found[path.stem] = path
+    if not found:
+        raise ValueError(
+            f"The folder of modality {name!r} must hold images "
+            f"({', '.join(EXTENSIONS)}). Received one without: {folder}"
+        )
+    return found
+
+
+def _read(path: pathlib.Path, size: tuple[int, int], channels: int) -> np.ndarray:
+    """uint8 `[H, W, C]` of a file."""
+    height, width = size
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):
+                # 16 bits, which Pillow would clip at 255.
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            elif "transparency" in image.info:
+                image = image.convert("RGBA")  # a palette's: warns if skipped
+            image = image.convert(_MODES[channels])
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"{path} cannot be read as an image: {error}. It may be truncated, or of "
+            "another kind than its ending says. Remove or replace it."
+        ) from error
+    image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(height, width, channels)

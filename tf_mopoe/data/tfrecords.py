@@ -1,0 +1,228 @@
+"""Rows from TFRecord files of `tf.train.Example`."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+#: How many rows are parsed at once.
+_ROWS = 128
+# A record is a length (8 bytes), its checksum (4), the Example, its checksum (4).
+_FRAME = 16
+
+
+class EncodedImage(NamedTuple):
+    """A feature of one image, stored as the bytes of a PNG or JPEG file.
+
+    Attributes:
+      shape: (H, W, C) of the image, C 1 or 3; it is read as uint8.
+    """
+
+    shape: Sequence[int]
+
+
+def from_tfrecords(
+    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    features: Mapping[str, tf.io.FixedLenFeature | EncodedImage],
+) -> tf.data.Dataset:
+    """Reads rows from TFRecord files of `tf.train.Example`, in the files' order.
+
+    Give the dataset to `shuffled_batches`, or batch it; images are uint8.
+
+    Args:
+      files: Path, pattern ("data/train-*.tfrecord"), or several of either; read in the
+        order of their names, each once.
+      features: Modality name, the key in the Examples, to
+        `tf.io.FixedLenFeature(shape, dtype)`, float32 or int64, or
+        `EncodedImage(shape)`. Other keys are not read.
+
+    Returns:
+      A dataset of rows: modality name to a value of its shape (float32, int64; uint8 of
+      images), zeros where the Example lacks the feature, and `"present"`: modality name
+      to bool `[]`, of all modalities.
+
+    Raises:
+      FileNotFoundError: If a path or pattern matches no file.
+      ValueError: If `features` is not as described.
+      TypeError: If `features` is not a mapping or holds something else.
+      tf.errors.InvalidArgumentError: When rows are drawn: if a feature has another
+        length, an image another shape, or a file is truncated or damaged. The message
+        names modality and file.
+
+    Example:
+      >>> import tempfile
+      >>> from tf_mopoe.data.tfrecord_writer import write_tfrecords
+      >>> data = {"image": np.ones([4, 2, 2, 1], np.uint8), "table": np.eye(4)}
+      >>> data["table"][1] = np.nan
+      >>> files = write_tfrecords(data, tempfile.mkdtemp() + "/train", shards=2)
+      >>> table = tf.io.FixedLenFeature([4], tf.float32)
+      >>> rows = from_tfrecords(
+      ...     files, {"image": EncodedImage((2, 2, 1)), "table": table}
+      ... )
+      >>> [row["table"].tolist() for row in rows.take(2).as_numpy_iterator()]
+      [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+      >>> [bool(row["present"]["table"]) for row in rows]
+      [True, False, True, True]
+    """
+    shapes = _checked_features(features)
+    paths = _matching(files)
+    images = [name for name in features if isinstance(features[name], EncodedImage)]
+    parsers = {
+        name: tf.io.RaggedFeature(tf.string if name in images else feature.dtype)
+        for name, feature in features.items()
+    }
+
+    def parse(path, serialized):
+        values, present = {}, {}
+        for name, ragged in tf.io.parse_example(serialized, parsers).items():
+            if name in images:
+                encoded, present[name] = _dense(ragged, [], name, path)
+                values[name] = _decoded(
+                    encoded, present[name], shapes[name], name, path
+                )
+            else:
+                values[name], present[name] = _dense(ragged, shapes[name], name, path)
+        return {**values, "present": present}
+
+    sizes = tf.constant([tf.io.gfile.stat(path).length for path in paths], tf.int64)
+    batches = tf.data.Dataset.from_tensor_slices((paths, sizes)).flat_map(_batches)
+    return batches.map(parse, tf.data.AUTOTUNE, deterministic=True).unbatch()
+
+
+def _matching(files: Any) -> list[str]:
+    given = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    if not given:
+        raise ValueError("`files` must name at least one file. Received: none.")
+    paths: set[str] = set()
+    for pattern in map(os.fspath, given):
+        if tf.io.gfile.isdir(pattern):
+            raise ValueError(
+                "`files` must be paths or patterns of files. Received the folder: "
+                f"{pattern}. Write e.g. {os.path.join(pattern, '*.tfrecord')!r}."
+            )
+        found = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
+        if not found:
+            raise FileNotFoundError(f"`files` matches no file: {pattern}")
+        paths.update(found)
+    return sorted(paths)
+
+
+def _checked_features(features: Any) -> dict[str, list[int]]:
+    """Modality name to its shape."""
+    if not isinstance(features, Mapping):
+        raise TypeError(
+            "`features` must be a dictionary of modality name to FixedLenFeature or "
+            f"EncodedImage. Received: {type(features).__name__}."
+        )
+    if not features or "present" in features:
+        raise ValueError(
+            "`features` must name at least one modality, and none 'present', which is "
+            f"the key of the flags. Received: {[*features]}."
+        )
+    shapes = {}
+    for name, feature in features.items():
+        if not isinstance(feature, (tf.io.FixedLenFeature, EncodedImage)):
+            raise TypeError(
+                f"`features[{name!r}]` must be a tf.io.FixedLenFeature or an "
+                f"EncodedImage. Received: {feature!r}."
+            )
+        shape = tf.TensorShape(feature.shape)
+        if not shape.is_fully_defined() or not math.prod(shape):
+            raise ValueError(
+                f"`features[{name!r}]` must have a shape of positive sizes. "
+                f"Received: {feature.shape!r}."
+            )
+        if isinstance(feature, EncodedImage):
+            if len(shape) != 3 or shape[-1] not in (1, 3):
+                raise ValueError(
+                    f"`features[{name!r}]` must have shape (H, W, 1 or 3). "
+                    f"Received: {feature.shape!r}."
+                )
+        elif feature.dtype not in (tf.float32, tf.int64) or (
+            feature.default_value is not None
+        ):
+            raise ValueError(
+                f"`features[{name!r}]` must be of float32 or int64 and without "
+                "default_value, as what is lacking counts as missing (images: "
+                f"EncodedImage). Received: {feature!r}."
+            )
+        shapes[name] = shape.as_list()
+    return shapes
+
+
+def _batches(path: tf.Tensor, size: tf.Tensor) -> tf.data.Dataset:
+    """(path, Examples `[up to _ROWS]`) of one file.
+
+    Fails with the file's name, which TensorFlow's own message lacks, if its records do
+    not add up to its size: reading stops at the first record that is damaged.
+    """
+    none = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), False))
+    # Before `ignore_errors`, which would try for ever to open a file that is gone.
+    opens = tf.data.FixedLengthRecordDataset(path, 1).take(1)
+    opened = opens.flat_map(lambda _: none)
+    records = tf.data.TFRecordDataset(path).ignore_errors().batch(_ROWS)
+    end = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), True))
+
+    def count(total, element):
+        serialized, at_end = element
+        lengths = tf.strings.length(serialized)  # [rows]
+        total += tf.reduce_sum(tf.cast(lengths + _FRAME, tf.int64))
+        complete = ~at_end | (total == size)
+        message = (
+            "A TFRecord file is truncated or damaged, or compressed. Replace it. Its "
+            "path, its bytes, those before the damage:"
+        )
+        check = tf.debugging.Assert(complete, [message, path, size, total])
+        with tf.control_dependencies([check]):
+            return total, (path, tf.identity(serialized))
+
+    marked = records.map(lambda serialized: (serialized, False))
+    zero = tf.zeros([], tf.int64)
+    return opened.concatenate(marked).concatenate(end).scan(zero, count)
+
+
+def _dense(
+    ragged: tf.RaggedTensor, shape: list[int], name: str, path: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Values `[rows, *shape]`, zeros where there are none, and where there are some."""
+    size = math.prod(shape)
+    lengths = ragged.row_lengths()  # [rows]
+    present = lengths > 0
+    message = (
+        f"Modality {name!r} must have {size} values of shape {tuple(shape)} in each "
+        "row, or none. File, and how many came:"
+    )
+    wrong = tf.boolean_mask(lengths, present & (lengths != size))
+    check = tf.debugging.Assert(tf.size(wrong) == 0, [message, path, wrong])
+    with tf.control_dependencies([check]):
+        values = ragged.to_tensor(shape=[None, size])
+    return tf.reshape(values, [-1, *shape]), present
+
+
+def _decoded(
+    encoded: tf.Tensor, present: tf.Tensor, shape: list[int], name: str, path: tf.Tensor
+) -> tf.Tensor:
+    """uint8 `[rows, H, W, C]` of images, zeros where there are none."""
+
+    def decode(file):
+        # TensorFlow's own message on broken bytes holds the op's name.
+        image = tf.io.decode_image(
+            file, expand_animations=False, name=f"modality_{name}"
+        )
+        message = (
+            f"Modality {name!r} must have images of shape {tuple(shape)}. File, and "
+            "the shape that came:"
+        )
+        fits = tf.reduce_all(tf.equal(tf.shape(image), shape))
+        check = tf.debugging.Assert(fits, [message, path, tf.shape(image)])
+        with tf.control_dependencies([check]):
+            return tf.reshape(image, shape)
+
+    def image_or_zeros(element):
+        file, here = element
+        zeros = tf.zeros(shape, tf.uint8)
+        return tf.cond(here, lambda: decode(file), lambda: zeros)
+
+    return tf.map_fn(image_or_zeros, (encoded, present), fn_output_signature=tf.uint8)
