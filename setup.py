@@ -6,6 +6,9 @@ setup(
     packages=[
         "tf_mopoe",
         "tf_mopoe.data",
+        "tf_mopoe.data.bimodal_celeba",
+        "tf_mopoe.data.mnist_svhn_text",
+        "tf_mopoe.data.poly_mnist",
         "tf_mopoe.distributions",
         "tf_mopoe.layers",
         "tf_mopoe.metrics",

@@ -1,10 +1,12 @@
-"""What the configurations of the TFDS builders share."""
+"""What the TFDS builders share."""
 
 import hashlib
 import numbers
 import os
 import pathlib
 from collections.abc import Iterable
+
+import tensorflow_datasets as tfds
 
 from tf_mopoe.data.errors import DataError
 
@@ -51,3 +53,13 @@ def checked_number(field: str, value: int, *, at_least: int) -> int:
             f"`{field}` must be a whole number from {at_least}. Received: {value!r}."
         )
     return int(value)
+
+
+class ConfiguredBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A builder that takes a configuration equal to one of its own for that one."""
+
+    def __init__(self, *, config=None, **kwargs):
+        """Arguments as those of TFDS's builders."""
+        if getattr(config, "name", None) in self.builder_configs:
+            config = config.name  # TFDS refuses another object of the same name
+        super().__init__(config=config, **kwargs)

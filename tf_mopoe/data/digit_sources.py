@@ -138,7 +138,8 @@ def load_arrays(path: Path, wanted: str) -> dict[str, np.ndarray]:
     if not os.path.isfile(path):
         raise DataError(f"{path} does not exist. Needed is {wanted}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, Mapping):
                 raise ValueError("it holds a single array")
             return {name: file[name] for name in file}

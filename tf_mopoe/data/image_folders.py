@@ -3,14 +3,14 @@
 import operator
 import os
 import pathlib
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from tf_mopoe.data.errors import DataError
 
 #: Endings of the files that are read, in lower case.
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -22,9 +22,6 @@ _UNREADABLE = (
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
     Image.DecompressionBombError,
 )
 
@@ -71,9 +68,11 @@ def from_image_folders(
 
     Raises:
       FileNotFoundError, NotADirectoryError: If a folder is not there, or is a file.
-      ValueError: If a folder has no images, two files of one folder differ in their
-        ending alone, no name is in two of several folders, a file cannot be read as an
-        image, or another argument is not as described.
+      DataError: If a folder has no images, two files of one folder differ in their
+        ending alone, no name is in two of several folders, or a file is damaged or no
+        image.
+      ValueError: If `image_size` or `channels` is not as described, or `folders` names
+        no modality or one "present".
       TypeError: If `folders` is not a mapping.
 
     Example:
@@ -150,7 +149,7 @@ def _checked_files(folders: Any) -> dict[str, dict[str, pathlib.Path]]:
     total = sum(len(found) for found in files.values())
     if len(files) > 1 and total == len(set().union(*files.values())):
         examples = {name: min(found) for name, found in files.items()}
-        raise ValueError(
+        raise DataError(
             "Images of one row must have the same file name (without its ending) in "
             f"the `folders`, but no name is in two of them. Received e.g. {examples}. "
             "Rename the files."
@@ -175,14 +174,14 @@ def _files_by_stem(name: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
         if not path.is_file():
             continue
         if path.stem in found:
-            raise ValueError(
+            raise DataError(
                 "Files of one folder must differ in more than their ending, which does "
                 f"not tell rows apart. Received for modality {name!r}: "
                 f"{found[path.stem]} and {path}. Rename or remove one."
             )
         found[path.stem] = path
     if not found:
-        raise ValueError(
+        raise DataError(
             f"The folder of modality {name!r} must hold images "
             f"({', '.join(EXTENSIONS)}). Received one without: {folder}"
         )
@@ -202,7 +201,7 @@ def _read(path: pathlib.Path, size: tuple[int, int], channels: int) -> np.ndarra
                 image = image.convert("RGBA")  # a palette's: warns if skipped
             image = image.convert(_MODES[channels])
     except _UNREADABLE as error:
-        raise ValueError(
+        raise DataError(
             f"{path} cannot be read as an image: {error}. It may be truncated, or of "
             "another kind than its ending says. Remove or replace it."
         ) from error

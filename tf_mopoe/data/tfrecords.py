@@ -68,9 +68,9 @@ def from_tfrecords(
     """
     shapes = _checked_features(features)
     paths = _matching(files)
-    images = [name for name in features if isinstance(features[name], EncodedImage)]
+    images = {name for name, kind in features.items() if isinstance(kind, EncodedImage)}
     parsers = {
-        name: tf.io.RaggedFeature(tf.string if name in images else feature.dtype)
+        name: tf.io.RaggedFeature(getattr(feature, "dtype", tf.string))
         for name, feature in features.items()
     }
 
@@ -96,7 +96,7 @@ def _matching(files: Any) -> list[str]:
     if not given:
         raise ValueError("`files` must name at least one file. Received: none.")
     paths: set[str] = set()
-    for pattern in map(os.fspath, given):
+    for pattern in [os.fspath(file) for file in given]:
         if tf.io.gfile.isdir(pattern):
             raise ValueError(
                 "`files` must be paths or patterns of files. Received the folder: "

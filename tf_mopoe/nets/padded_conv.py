@@ -41,5 +41,7 @@ def padded_conv(
     if not transposed:
         return [getattr(keras.layers, f"ZeroPadding{rank}D")(padding), layer]
     sides = (padding, padding - output_padding)
-    crop = getattr(keras.layers, f"Cropping{rank}D")(sides if rank == 1 else [sides] * 2)
+    crop = getattr(keras.layers, f"Cropping{rank}D")(
+        sides if rank == 1 else [sides] * 2
+    )
     return [layer, crop]

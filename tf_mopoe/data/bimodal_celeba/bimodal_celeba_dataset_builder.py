@@ -15,7 +15,7 @@ from PIL import Image
 from tf_mopoe.data.bimodal_celeba import local_files
 from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES, attribute_text
 from tf_mopoe.data.bimodal_celeba.local_files import Face
-from tf_mopoe.data.builder_configs import content_hash, existing
+from tf_mopoe.data.builder_configs import ConfiguredBuilder, content_hash, existing
 from tf_mopoe.data.errors import DataError
 
 IMAGE_SIZE = 64
@@ -49,7 +49,7 @@ class BimodalCelebaConfig(tfds.core.BuilderConfig):
         self.name = self.name or "celeb_a"
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(ConfiguredBuilder):
     """TFDS builder of `bimodal_celeba`; see README.md beside it."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -78,7 +78,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             faces = local_files.read(self.builder_config.files, SPLITS)
         else:
             faces = _from_tfds(self._data_dir_root)
-        return {split: faces[split] for split in SPLITS}
+        return {split: self._generate_examples(faces[split]) for split in SPLITS}
 
     def _generate_examples(self, faces) -> Iterator[tuple[str, dict[str, Any]]]:
         # Decoding, resizing and encoding release the interpreter's lock.
@@ -120,8 +120,8 @@ def _cropped(image: np.ndarray | bytes, key: str) -> Image.Image:
             f"CelebA's aligned images have 178 x 218. Received: {width} x {height}."
         )
     left, top = (width - CROP_SIZE) // 2, (height - CROP_SIZE) // 2
-    box = (left, top, left + CROP_SIZE, top + CROP_SIZE)
-    return picture.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC, box)
+    crop = picture.crop((left, top, left + CROP_SIZE, top + CROP_SIZE))
+    return crop.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
 
 
 def _encoded(picture: Image.Image) -> bytes:

@@ -10,7 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tf_mopoe.data.builder_configs import checked_number, content_hash, existing
+from tf_mopoe.data.builder_configs import (
+    ConfiguredBuilder,
+    checked_number,
+    content_hash,
+    existing,
+)
 from tf_mopoe.data.digit_sources import Digits, read_mnist, read_svhn
 from tf_mopoe.data.errors import DataError
 from tf_mopoe.data.pairing import members_by_class
@@ -58,7 +63,7 @@ class MnistSvhnTextConfig(tfds.core.BuilderConfig):
         return "-".join(parts)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(ConfiguredBuilder):
     """TFDS builder of `mnist_svhn_text`; see README.md beside it."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -88,11 +93,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         mnist = read_mnist(config.digits, self._data_dir_root)
         svhn = read_svhn(config.svhn, self._data_dir_root)
         return {
-            split: make_examples(
-                mnist[split],
-                svhn[split],
-                config.data_multiplications,
-                np.random.default_rng([config.seed, index]),
+            split: self._generate_examples(
+                make_examples(
+                    mnist[split],
+                    svhn[split],
+                    config.data_multiplications,
+                    np.random.default_rng([config.seed, index]),
+                )
             )
             for index, split in enumerate(("train", "test"))
         }

@@ -13,7 +13,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tf_mopoe.data import polydigits
-from tf_mopoe.data.builder_configs import checked_number, content_hash, existing
+from tf_mopoe.data.builder_configs import (
+    ConfiguredBuilder,
+    checked_number,
+    content_hash,
+    existing,
+)
 from tf_mopoe.data.digit_sources import Digits, read_mnist
 from tf_mopoe.data.errors import DataError
 from tf_mopoe.data.pairing import (
@@ -80,7 +85,7 @@ class PolyMnistConfig(tfds.core.BuilderConfig):
         return "-".join(parts)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(ConfiguredBuilder):
     """TFDS builder of `poly_mnist`; see README.md beside it."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -106,13 +111,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         if config.archive:
             return {
-                split: published_archive.examples(pathlib.Path(config.archive) / split)
+                split: self._generate_examples(
+                    published_archive.examples(pathlib.Path(config.archive) / split)
+                )
                 for split in ("train", "test")
             }
         canvases = read_backgrounds(config)
         digits = read_mnist(config.digits, self._data_dir_root)
         return {
-            split: make_examples(digits[split], canvases, _rng(config.seed, index))
+            split: self._generate_examples(
+                make_examples(digits[split], canvases, _rng(config.seed, index))
+            )
             for index, split in enumerate(("train", "test"))
         }
 

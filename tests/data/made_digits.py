@@ -1,0 +1,40 @@
+"""Files of made digits, in the form that the builders read."""
+
+import numpy as np
+from PIL import Image
+
+
+def write_digits(path, *, train, test, shape=(28, 28), seed=0):
+    """An npz file of random images, whose labels go round 0 to 9."""
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in (("train", train), ("test", test)):
+        images = random.integers(256, size=(count, *shape), dtype=np.uint8)
+        arrays |= {f"x_{split}": images, f"y_{split}": np.arange(count) % 10}
+    np.savez(path, **arrays)
+    return arrays
+
+
+def write_backgrounds(folder, *, size=(40, 33)):
+    """Five images of one colour each; uint8 [5, 3]."""
+    folder.mkdir()
+    colours = np.arange(15, dtype=np.uint8).reshape(5, 3) * 10
+    for m, colour in enumerate(colours):
+        pixels = np.broadcast_to(colour, (*size, 3))
+        Image.fromarray(pixels).save(folder / f"photo{m}.png")
+    return colours
+
+
+def rows_of(builder, split):
+    """All rows of a split, stacked by name."""
+    rows = list(builder.as_dataset(split=split).as_numpy_iterator())
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def left_behind(folder):
+    """Files below the folder of data sets, but for TFDS's notes on configurations."""
+    return [
+        path
+        for path in (folder / "tfds").rglob("*")
+        if path.is_file() and ".config" not in path.parts
+    ]

@@ -1,0 +1,358 @@
+"""What is written as TFRecords comes back, and damage is named."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tiny_models import tiny_modality, tiny_model
+from tf_mopoe.data import tfrecord_writer
+from tf_mopoe.data.missing import mark_missing
+from tf_mopoe.data.tfrecord_writer import write_tfrecords
+from tf_mopoe.data.tfrecords import EncodedImage, from_tfrecords
+
+FEATURES = {
+    "photo": EncodedImage((4, 5, 3)),
+    "grey": EncodedImage([3, 3, 1]),
+    "table": tf.io.FixedLenFeature([2, 3], tf.float32),
+    "label": tf.io.FixedLenFeature([], tf.int64),
+}
+ROWS = 300  # more than are parsed at once
+
+
+def holed_data(rows=ROWS):
+    rng = np.random.default_rng(0)
+    data = {
+        "photo": rng.integers(0, 256, (rows, 4, 5, 3)).astype(np.uint8),
+        "grey": rng.integers(0, 256, (rows, 3, 3, 1)).astype(np.uint8),
+        "table": rng.normal(size=(rows, 2, 3)).astype(np.float32),
+        "label": np.arange(rows),
+    }
+    present = {"photo": rng.random(rows) < 0.5, "label": rng.random(rows) < 0.5}
+    data["table"][rng.random(rows) < 0.5] = np.nan
+    present["photo"][0] = present["label"][0] = False
+    data["table"][0] = np.nan
+    return {**data, "present": present}
+
+
+def all_rows(dataset):
+    """The rows as arrays."""
+    rows = list(dataset.as_numpy_iterator())
+    return tf.nest.map_structure(lambda *values: np.stack(values), *rows)
+
+
+def write_examples(path, *examples):
+    """Examples of name to bytes, floats or integers."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            features = {}
+            for name, values in example.items():
+                if isinstance(values[0], bytes):
+                    kind = {"bytes_list": tf.train.BytesList(value=values)}
+                elif isinstance(values[0], float):
+                    kind = {"float_list": tf.train.FloatList(value=values)}
+                else:
+                    kind = {"int64_list": tf.train.Int64List(value=values)}
+                features[name] = tf.train.Feature(**kind)
+            features = tf.train.Features(feature=features)
+            writer.write(tf.train.Example(features=features).SerializeToString())
+
+
+@pytest.mark.parametrize("shards", [1, 7])
+def test_what_was_written_comes_back_in_order(tmp_path, shards):
+    data = holed_data()
+    files = write_tfrecords(data, tmp_path / "x", shards=shards)
+    rows = all_rows(from_tfrecords(f"{tmp_path}/x-*.tfrecord", FEATURES))
+    expected = mark_missing(data)
+    assert len(files) == shards
+    assert set(rows) == {*FEATURES, "present"}
+    assert set(rows["present"]) == set(FEATURES)
+    for name in FEATURES:
+        here = expected["present"].get(name, np.ones(ROWS, bool))
+        row = here.reshape([-1] + [1] * (expected[name].ndim - 1))
+        np.testing.assert_array_equal(rows["present"][name], here)
+        assert rows[name].dtype == expected[name].dtype
+        np.testing.assert_array_equal(rows[name], np.where(row, expected[name], 0))
+
+
+def test_shapes_and_dtypes_are_known_before_anything_is_read(tmp_path):
+    write_tfrecords(holed_data(2), tmp_path / "x")
+    spec = from_tfrecords(tmp_path / "x-00000-of-00001.tfrecord", FEATURES).element_spec
+    assert spec == {
+        "photo": tf.TensorSpec([4, 5, 3], tf.uint8),
+        "grey": tf.TensorSpec([3, 3, 1], tf.uint8),
+        "table": tf.TensorSpec([2, 3], tf.float32),
+        "label": tf.TensorSpec([], tf.int64),
+        "present": {name: tf.TensorSpec([], tf.bool) for name in FEATURES},
+    }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "read", "expected"),
+    [
+        ("float64", tf.float32, np.float32),
+        ("float16", tf.float32, np.float32),
+        ("bool", tf.int64, np.int64),
+        ("uint8", tf.int64, np.int64),
+        ("int32", tf.int64, np.int64),
+        ("uint64", tf.int64, np.int64),
+    ],
+)
+def test_other_dtypes_become_float32_or_int64(tmp_path, dtype, read, expected):
+    array = np.array([[0, 1], [1, 1], [1, 0]], dtype)
+    files = write_tfrecords({"x": array}, tmp_path / "x")
+    rows = all_rows(from_tfrecords(files, {"x": tf.io.FixedLenFeature([2], read)}))
+    assert rows["x"].dtype == expected
+    np.testing.assert_array_equal(rows["x"], array)
+
+
+def test_a_missing_modality_is_left_out_of_its_example(tmp_path):
+    (file,) = write_tfrecords(holed_data(), tmp_path / "x")
+    records = tf.data.TFRecordDataset(file).as_numpy_iterator()
+    example = tf.train.Example.FromString(next(records))
+    assert set(example.features.feature) == {"grey"}
+    (png,) = example.features.feature["grey"].bytes_list.value
+    assert png.startswith(b"\x89PNG")
+
+
+def test_tensors_are_written_as_arrays_are(tmp_path):
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    files = write_tfrecords({"x": tf.constant(x)}, tmp_path / "x")
+    rows = from_tfrecords(files, {"x": tf.io.FixedLenFeature([2], tf.float32)})
+    np.testing.assert_array_equal(all_rows(rows)["x"], x)
+
+
+def test_files_are_named_by_their_number_and_the_number_of_all(tmp_path):
+    expected = [f"{tmp_path}/a.b-0000{i}-of-00002.tfrecord" for i in range(2)]
+    written = write_tfrecords(holed_data(3), tmp_path / "a.b.tfrecord", shards=2)
+    assert written == expected
+    assert sorted(map(str, tmp_path.iterdir())) == expected
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    real, count = tfrecord_writer._example, 0
+
+    def fails_late(*args):
+        nonlocal count
+        count += 1
+        if count == 8:
+            raise RuntimeError("disk full")
+        return real(*args)
+
+    monkeypatch.setattr(tfrecord_writer, "_example", fails_late)
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_tfrecords(holed_data(9), tmp_path / "x", shards=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_while_renaming_leaves_nothing(tmp_path, monkeypatch):
+    real = tf.io.gfile.rename
+
+    def fails_at_the_second(source, target):
+        if "00001-of" in target:
+            raise OSError("disk gone")
+        real(source, target)
+
+    monkeypatch.setattr(tf.io.gfile, "rename", fails_at_the_second)
+    with pytest.raises(OSError, match="disk gone"):
+        write_tfrecords(holed_data(9), tmp_path / "x", shards=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_until_all_files_are_complete_no_pattern_finds_them(tmp_path, monkeypatch):
+    real, found = tfrecord_writer._example, []
+
+    def looks(*args):
+        found.extend(tmp_path.glob("*.tfrecord"))
+        found.extend(tf.io.gfile.glob(f"{tmp_path}/x*"))
+        return real(*args)
+
+    monkeypatch.setattr(tfrecord_writer, "_example", looks)
+    write_tfrecords(holed_data(6), tmp_path / "x", shards=3)
+    assert found == []
+
+
+def test_files_that_are_there_are_never_overwritten_nor_mixed_with(tmp_path):
+    files = write_tfrecords(holed_data(4), tmp_path / "x", shards=2)
+    with pytest.raises(FileExistsError, match=f"2 of its files.*{files[0]}"):
+        write_tfrecords(holed_data(4), tmp_path / "x", shards=1)
+    assert len(list(tmp_path.iterdir())) == 2
+    write_tfrecords(holed_data(4), tmp_path / "y", shards=1)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no"):
+        write_tfrecords(holed_data(2), tmp_path / "no" / "x")
+    with pytest.raises(ValueError, match="`path` must end in the beginning"):
+        write_tfrecords(holed_data(2), f"{tmp_path}/")
+
+
+@pytest.mark.parametrize("shards", [0, 5, 1.5, None])
+def test_an_impossible_number_of_shards_is_refused(tmp_path, shards):
+    with pytest.raises(ValueError, match="`shards` must be a whole number from 1 to"):
+        write_tfrecords(holed_data(4), tmp_path / "x", shards=shards)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ({}, ValueError, "at least one array"),
+        ({"x": np.array([["a"]])}, TypeError, "'x'.*numbers"),
+        ({"x": np.ones([2, 0])}, ValueError, r"'x' must have values.*\(2, 0\)"),
+        ({"x": np.array([2**63], np.uint64)}, ValueError, "fit int64.*9223372036854"),
+        ({"x": np.array([[1.0, np.nan]])}, ValueError, "'x'.*row 0 with NaN in 1 of 2"),
+        ({"x": np.ones(2), "y": np.ones(3)}, ValueError, "number of rows"),
+    ],
+)
+def test_data_that_cannot_be_written_are_refused(tmp_path, data, error, message):
+    with pytest.raises(error, match=message):
+        write_tfrecords(data, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_may_be_paths_and_patterns_read_by_name_and_once(tmp_path):
+    feature = {"x": tf.io.FixedLenFeature([], tf.int64)}
+    for name, value in (("b", 1), ("a[1]", 0), ("c", 2)):
+        write_tfrecords({"x": np.array([value])}, tmp_path / name)
+    last = tmp_path / "c-00000-of-00001.tfrecord"
+    given = [last, f"{tmp_path}/b*", f"{tmp_path}/a[[]*", str(last)]
+    given.append(tmp_path / "a[1]-00000-of-00001.tfrecord")  # a path, no pattern
+    rows = all_rows(from_tfrecords(given, feature))
+    np.testing.assert_array_equal(rows["x"], [0, 1, 2])
+
+
+def test_files_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="matches no file: .*train-"):
+        from_tfrecords(f"{tmp_path}/train-*", FEATURES)
+    files = write_tfrecords(holed_data(2), tmp_path / "x")
+    with pytest.raises(FileNotFoundError, match="matches no file: .*/y"):
+        from_tfrecords([*files, tmp_path / "y"], FEATURES)
+    with pytest.raises(ValueError, match=r"the folder: .*\*\.tfrecord"):
+        from_tfrecords(tmp_path, FEATURES)
+    with pytest.raises(ValueError, match="at least one file"):
+        from_tfrecords([], FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "message"),
+    [
+        (["x"], TypeError, "`features` must be a dictionary.*list"),
+        ({}, ValueError, "at least one modality"),
+        ({"present": EncodedImage((1, 1, 1))}, ValueError, "key of the flags"),
+        ({"x": tf.float32}, TypeError, r"features\['x'\]` must be a tf.io.FixedLen"),
+        ({"x": EncodedImage((4, 4))}, ValueError, r"'x'.*\(H, W, 1 or 3\).*\(4, 4\)"),
+        ({"x": EncodedImage((4, 4, 2))}, ValueError, r"'x'.*\(4, 4, 2\)"),
+        ({"x": EncodedImage((4, None, 3))}, ValueError, "positive sizes.*None"),
+        ({"x": tf.io.FixedLenFeature([0], tf.int64)}, ValueError, "positive sizes"),
+        ({"x": tf.io.FixedLenFeature([], tf.string)}, ValueError, "'x'.*EncodedImage"),
+        ({"x": tf.io.FixedLenFeature([], tf.int32)}, ValueError, "float32 or int64"),
+        (
+            {"x": tf.io.FixedLenFeature([], tf.int64, default_value=1)},
+            ValueError,
+            "without default_value",
+        ),
+    ],
+)
+def test_features_that_are_not_as_described_are_refused(
+    tmp_path, features, error, message
+):
+    files = write_tfrecords({"x": np.ones([1, 2])}, tmp_path / "x")
+    with pytest.raises(error, match=message):
+        from_tfrecords(files, features)
+
+
+PNG = tf.io.encode_png(np.zeros([4, 4, 3], np.uint8)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "message"),
+    [
+        (
+            tf.io.FixedLenFeature([2, 2], tf.float32),
+            [1.0, 2.0, 3.0],
+            r"'x.*must have 4 values of shape \(2, 2\).*bad.tfrecord.*3",
+        ),
+        (tf.io.FixedLenFeature([], tf.int64), [1, 2], r"'x.*must have 1 value.*bad.*2"),
+        (tf.io.FixedLenFeature([1], tf.int64), [1.0], "Key: x.*int64.*float"),
+        (EncodedImage((4, 4, 3)), [1.0], "Key: x.*string.*float"),
+        (EncodedImage((4, 4, 3)), [PNG, PNG], "'x.*must have 1 value"),
+        (EncodedImage((4, 4, 1)), [PNG], r"'x.*\(4, 4, 1\).*bad.tfrecord.*4 4 3"),
+        (EncodedImage((3, 4, 3)), [PNG], r"'x.*\(3, 4, 3\).*bad.tfrecord.*4 4 3"),
+        (EncodedImage((4, 4, 3)), [PNG[:-30]], "modality_x"),
+        (EncodedImage((4, 4, 3)), [b"hello"], "modality_x"),
+    ],
+)
+def test_features_of_another_form_are_errors_that_name_the_modality(
+    tmp_path, feature, values, message
+):
+    good = {} if isinstance(values[0], bytes) else {"y": [1]}
+    write_examples(tmp_path / "bad.tfrecord", good, {"x": values}, good)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){message}"):
+        list(from_tfrecords(tmp_path / "bad.tfrecord", {"x": feature}))
+
+
+def test_jpeg_bytes_are_images_too(tmp_path):
+    image = np.full([8, 8, 3], 120, np.uint8)
+    jpeg = tf.io.encode_jpeg(image).numpy()
+    write_examples(tmp_path / "x", {"x": [jpeg]})
+    rows = all_rows(from_tfrecords(tmp_path / "x", {"x": EncodedImage((8, 8, 3))}))
+    np.testing.assert_allclose(rows["x"][0], image, atol=2)
+
+
+def cut_in_a_record(content):
+    return content[:-7]
+
+
+def cut_in_the_first_record(content):
+    return content[:5]
+
+
+def turn_a_bit(content):
+    return content[:60] + bytes([content[60] ^ 1]) + content[61:]
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_in_a_record, cut_in_the_first_record, turn_a_bit]
+)
+def test_a_damaged_file_is_named(tmp_path, damage):
+    files = write_tfrecords({"x": np.arange(600)}, tmp_path / "x", shards=3)
+    with open(files[1], "rb") as file:
+        content = file.read()
+    with open(files[1], "wb") as file:
+        file.write(damage(content))
+    rows = from_tfrecords(files, {"x": tf.io.FixedLenFeature([], tf.int64)})
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="(?s)truncated or damaged.*00001-of"
+    ):
+        list(rows)
+
+
+def test_a_file_without_records_is_fine(tmp_path):
+    (tmp_path / "x-0").write_bytes(b"")
+    write_examples(tmp_path / "x-1", {"x": [5]})
+    feature = {"x": tf.io.FixedLenFeature([], tf.int64)}
+    rows = all_rows(from_tfrecords(tmp_path / "x-*", feature))
+    np.testing.assert_array_equal(rows["x"], [5])
+
+
+def test_a_file_that_vanishes_is_an_error_and_no_endless_loop(tmp_path):
+    (file,) = write_tfrecords({"x": np.arange(3)}, tmp_path / "x")
+    rows = from_tfrecords(file, {"x": tf.io.FixedLenFeature([], tf.int64)})
+    tf.io.gfile.remove(file)
+    with pytest.raises(tf.errors.NotFoundError, match="x-00000-of-00001"):
+        list(rows)
+
+
+def test_a_model_trains_on_records_with_holes(tmp_path):
+    data = mark_missing(holed_data(8))
+    files = write_tfrecords(data, tmp_path / "x", shards=2)
+    features = {name: FEATURES[name] for name in ("grey", "table")}
+    batches = from_tfrecords(files, features).batch(4)
+    batches = batches.map(lambda x: {**x, "grey": tf.cast(x["grey"], tf.float32) / 255})
+    model = tiny_model(
+        [tiny_modality("grey", (3, 3, 1)), tiny_modality("table", (2, 3))]
+    )
+    model.compile("adam")
+    before = model.get_weights()
+    history = model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert any((x != y).any() for x, y in zip(before, model.get_weights()))
