@@ -26,14 +26,27 @@ PUBLIC = {
         "MixtureOfExperts",
         "SubsetProductOfExperts",
     },
-    "tf_mopoe.nets": {"conv_encoder", "conv_decoder", "dense_encoder", "dense_decoder"},
+    "tf_mopoe.nets": {
+        f"{kind}_{side}"
+        for kind in ("conv", "dense", "svhn", "text", "residual_image", "residual_text")
+        for side in ("encoder", "decoder")
+    },
     "tf_mopoe.metrics": {"conditional_coherence", "joint_coherence", "linear_probe"},
     "tf_mopoe.data": {
+        "decode_text",
         "drop_at_random",
+        "drop_by_table",
+        "drop_depending_on",
+        "encode_text",
+        "from_anndata",
+        "from_frame",
+        "from_image_folders",
+        "from_tfrecords",
         "load_polydigits",
         "mark_missing",
         "ordered_batches",
         "shuffled_batches",
+        "write_tfrecords",
     },
     "tf_mopoe.objectives": {"negative_elbo", "negative_iwae"},
     "tf_mopoe.subsets": {"SubsetSampler", "membership_mask"},

@@ -123,6 +123,9 @@ EXEMPT = {
     "DoublyReparameterized": "lives for one step; inside the models",
     "SubsetSampler": "describes a mixture; inside the layers, models, distributions",
     "PolyDigits": "a named tuple of arrays",
+    "ImageFolders": "a named tuple of arrays and names",
+    "EncodedImage": "a named tuple of a shape",
+    "DataError": "an exception",
     **dict.fromkeys(
         [
             "classifier_accuracy",

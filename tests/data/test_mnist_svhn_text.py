@@ -9,7 +9,7 @@ from tf_mopoe.data import DataError
 from tf_mopoe.data.mnist_svhn_text import Builder, MnistSvhnTextConfig
 
 SVHN = (32, 32, 3)
-WORDS = "zero one two three four five six seven eight nine".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 @pytest.fixture(autouse=True)

@@ -55,7 +55,10 @@ def checked_number(field: str, value: int, *, at_least: int) -> int:
     return int(value)
 
 
-class ConfiguredBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ConfiguredBuilder(
+    tfds.core.GeneratorBasedBuilder,
+    skip_registration=True,  # type: ignore[call-arg]
+):
     """A builder that takes a configuration equal to one of its own for that one."""
 
     def __init__(self, *, config=None, **kwargs):

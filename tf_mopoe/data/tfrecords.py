@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-#: How many rows are parsed at once.
-_ROWS = 128
+# At most this many rows are parsed at once, and this many bytes of values.
+_ROWS, _BYTES = 128, 2**24
 # A record is a length (8 bytes), its checksum (4), the Example, its checksum (4).
 _FRAME = 16
 
@@ -29,7 +29,8 @@ def from_tfrecords(
 ) -> tf.data.Dataset:
     """Reads rows from TFRecord files of `tf.train.Example`, in the files' order.
 
-    Give the dataset to `shuffled_batches`, or batch it; images are uint8.
+    Give the dataset to `shuffled_batches`, or batch it; images are uint8. How many rows
+    there are it does not know: tell `fit` the `steps_per_epoch`.
 
     Args:
       files: Path, pattern ("data/train-*.tfrecord"), or several of either; read in the
@@ -48,8 +49,9 @@ def from_tfrecords(
       ValueError: If `features` is not as described.
       TypeError: If `features` is not a mapping or holds something else.
       tf.errors.InvalidArgumentError: When rows are drawn: if a feature has another
-        length, an image another shape, or a file is truncated or damaged. The message
-        names modality and file.
+        length or kind, an image another shape or broken bytes, or a file is truncated
+        or damaged (rows before that come first). The message names the modality, and
+        the file where TensorFlow lets it.
 
     Example:
       >>> import tempfile
@@ -87,7 +89,14 @@ def from_tfrecords(
         return {**values, "present": present}
 
     sizes = tf.constant([tf.io.gfile.stat(path).length for path in paths], tf.int64)
-    batches = tf.data.Dataset.from_tensor_slices((paths, sizes)).flat_map(_batches)
+    row_bytes = sum(
+        math.prod(shape) * (1 if name in images else 8)
+        for name, shape in shapes.items()
+    )
+    at_once = max(1, min(_ROWS, _BYTES // row_bytes))
+    batches = tf.data.Dataset.from_tensor_slices((paths, sizes)).flat_map(
+        lambda path, size: _batches(path, size, at_once)
+    )
     return batches.map(parse, tf.data.AUTOTUNE, deterministic=True).unbatch()
 
 
@@ -152,8 +161,8 @@ def _checked_features(features: Any) -> dict[str, list[int]]:
     return shapes
 
 
-def _batches(path: tf.Tensor, size: tf.Tensor) -> tf.data.Dataset:
-    """(path, Examples `[up to _ROWS]`) of one file.
+def _batches(path: tf.Tensor, size: tf.Tensor, at_once: int) -> tf.data.Dataset:
+    """(path, Examples `[up to at_once]`) of one file.
 
     Fails with the file's name, which TensorFlow's own message lacks, if its records do
     not add up to its size: reading stops at the first record that is damaged.
@@ -162,7 +171,7 @@ def _batches(path: tf.Tensor, size: tf.Tensor) -> tf.data.Dataset:
     # Before `ignore_errors`, which would try for ever to open a file that is gone.
     opens = tf.data.FixedLengthRecordDataset(path, 1).take(1)
     opened = opens.flat_map(lambda _: none)
-    records = tf.data.TFRecordDataset(path).ignore_errors().batch(_ROWS)
+    records = tf.data.TFRecordDataset(path).ignore_errors().batch(at_once)
     end = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), True))
 
     def count(total, element):

@@ -20,7 +20,7 @@ class PolyMnistTest(tfds.testing.DatasetBuilderTestCase):
     def _make_builder(self, config=None):
         del config  # the default one downloads MNIST
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.tmp_dir))
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for split, count in self.SPLITS.items():
             labels = np.arange(count) % 10
             images = np.zeros([count, 28, 28], np.uint8)

@@ -1,0 +1,216 @@
+"""Batches hold every row once an epoch, in an order that the seed alone decides."""
+
+import collections
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mopoe.data import num_rows, ordered_batches, shuffled_batches
+
+ROOT = pathlib.Path(__file__).parents[2]
+ROWS = 20
+
+
+def arrays():
+    return {
+        "id": np.arange(ROWS),
+        "image": np.arange(ROWS, dtype=np.uint8).reshape(ROWS, 1, 1, 1),
+        "present": {"image": np.arange(ROWS) % 3 > 0},
+    }
+
+
+def rows():
+    return tf.data.Dataset.from_tensor_slices(arrays())
+
+
+@pytest.fixture(params=[arrays, rows], ids=["arrays", "dataset"])
+def source(request):
+    return request.param()
+
+
+def take(batches, count):
+    return list(batches.take(count).as_numpy_iterator())
+
+
+def ids(batches, count):
+    return [tuple(batch["id"].tolist()) for batch in take(batches, count)]
+
+
+def test_each_epoch_has_every_row_once_in_an_order_of_its_own(source):
+    found = ids(shuffled_batches(source, 5, seed=0), 12)
+    epochs = [sum(found[first : first + 4], ()) for first in (0, 4, 8)]
+    assert all(sorted(epoch) == list(range(ROWS)) for epoch in epochs)
+    assert len({*epochs, tuple(range(ROWS))}) == 4
+
+
+def test_order_depends_on_seed_and_epoch_alone(source):
+    found = ids(shuffled_batches(source, 5, seed=3), 12)
+    assert ids(shuffled_batches(source, 5, seed=3), 12) == found
+    assert ids(shuffled_batches(source, 5, seed=3, first_epoch=2), 4) == found[8:]
+    assert ids(shuffled_batches(source, 5, seed=4), 12) != found
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**40])
+def test_large_seeds_differ(seed):
+    other = ids(shuffled_batches(rows(), 5, seed=seed + 1), 4)
+    assert ids(shuffled_batches(rows(), 5, seed=seed), 4) != other
+
+
+def test_rows_left_over_wait_for_the_next_order(source):
+    found = ids(shuffled_batches(source, 8, seed=0), 6)
+    assert all(len(batch) == 8 for batch in found)
+    for epoch in (found[:2], found[2:4], found[4:]):
+        assert len(set(sum(epoch, ()))) == 16
+
+
+def test_values_and_flags_stay_with_their_row_and_images_are_in_0_to_1(source):
+    for batch in take(shuffled_batches(source, 5, seed=0), 4):
+        assert batch["image"].dtype == np.float32
+        np.testing.assert_allclose(batch["image"].ravel() * 255, batch["id"], rtol=1e-6)
+        np.testing.assert_array_equal(batch["present"]["image"], batch["id"] % 3 > 0)
+
+
+def test_ordered_batches_hold_all_rows_in_order(source):
+    batches = list(ordered_batches(source, 8).as_numpy_iterator())
+    assert [len(batch["id"]) for batch in batches] == [8, 8, 4]
+    found = np.concatenate([batch["id"] for batch in batches])
+    np.testing.assert_array_equal(found, np.arange(ROWS))
+    np.testing.assert_array_equal(batches[0]["present"]["image"], found[:8] % 3 > 0)
+
+
+def test_a_small_buffer_shuffles_within_itself():
+    found = sum(ids(shuffled_batches(rows(), 5, seed=0, shuffle_buffer=3), 4), ())
+    # The k-th row drawn is among the first k + 3.
+    assert all(row < place + 3 for place, row in enumerate(found))
+    assert found != tuple(range(ROWS))
+
+
+def test_a_cached_dataset_is_read_once():
+    reads = []
+
+    def read(index):
+        reads.append(int(index))
+        return np.int64(index)
+
+    cached = (
+        tf.data.Dataset.range(ROWS)
+        .map(lambda i: {"id": tf.numpy_function(read, [i], tf.int64)})
+        .cache()
+    )
+    found = ids(shuffled_batches(cached, 5, seed=0), 12)
+    assert sorted(reads) == list(range(ROWS))
+    assert collections.Counter(sum(found, ())) == dict.fromkeys(range(ROWS), 3)
+
+
+def with_noise(batch, seed):
+    noise = tf.random.stateless_uniform(tf.shape(batch["image"]), seed)
+    return {**batch, "noise": noise}
+
+
+def test_augmentation_is_fresh_in_each_batch_and_the_same_again(source):
+    def noise(first_epoch, count, seed=0):
+        batches = shuffled_batches(
+            source, 5, seed=seed, first_epoch=first_epoch, augment=with_noise
+        )
+        return [tuple(batch["noise"].ravel()) for batch in take(batches, count)]
+
+    found = noise(0, 12)
+    assert len(set(found)) == 12
+    assert noise(0, 12) == found
+    assert noise(2, 4) == found[8:]
+    assert noise(0, 1, seed=1)[0] not in found
+
+
+def test_augmentation_sees_converted_images(source):
+    def check(batch, seed):
+        assert batch["image"].dtype == tf.float32
+        return batch
+
+    take(shuffled_batches(source, 5, seed=0, augment=check), 1)
+
+
+# A process of its own: logical devices must be set before TensorFlow starts.
+TWO_REPLICAS = """
+import numpy as np
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+from tf_mopoe.data import shuffled_batches
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+batches = shuffled_batches({"id": np.arange(20)}, 4, seed=0).take(6)
+whole = [batch["id"].tolist() for batch in batches.as_numpy_iterator()]
+for batch in strategy.experimental_distribute_dataset(batches):
+    parts = strategy.experimental_local_results(batch["id"])
+    assert [len(part) for part in parts] == [2, 2]
+    assert np.concatenate(parts).tolist() == whole.pop(0)
+assert not whole
+"""
+
+
+def test_replicas_share_each_batch_between_them():
+    subprocess.run([sys.executable, "-c", TWO_REPLICAS], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("make", [arrays, rows], ids=["arrays", "dataset"])
+def test_workers_share_each_row_between_them(make):
+    # What tf.distribute does on a worker, by TensorFlow's own rewriting.
+    from tensorflow.python.data.experimental.ops import distribute
+
+    batches = shuffled_batches(make(), 4, seed=0).take(10)
+    found = [
+        [
+            tuple(batch["id"].numpy())
+            for batch in distribute._AutoShardDataset(batches, 2, worker)
+        ]
+        for worker in (0, 1)
+    ]
+    whole = ids(batches, 10)
+    assert sorted(found[0] + found[1]) == sorted(whole)
+    assert len(found[0]) == len(found[1]) == 5
+    policy = batches.options().experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.DATA
+
+
+def test_fit_takes_the_batches():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = shuffled_batches(
+        {"x": np.ones([ROWS, 1]), "y": np.ones([ROWS])}, 5, seed=0
+    )
+    model.fit(
+        batches.map(lambda batch: (batch["x"], batch["y"])),
+        steps_per_epoch=4,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+    )
+    assert int(model.optimizer.iterations) == 8
+
+
+def test_number_of_rows_is_known_or_asked_for(source):
+    assert num_rows(source) == ROWS
+    with pytest.raises(ValueError, match="assert_cardinality"):
+        num_rows(rows().filter(lambda row: row["id"] > 3))
+
+
+@pytest.mark.parametrize("size", [0, -1, 21])
+def test_impossible_batch_sizes_are_refused(source, size):
+    with pytest.raises(ValueError, match=f"from 1 to the 20 rows. Received: {size}"):
+        shuffled_batches(source, size, seed=0)
+
+
+def test_arrays_of_several_lengths_are_refused_by_name():
+    data = {"a": np.ones(3), "present": {"a": np.ones(4, bool)}}
+    for make in (lambda: shuffled_batches(data, 2, seed=0), lambda: num_rows(data)):
+        with pytest.raises(ValueError, match=r"\{'a': 3, \"present\['a'\]\": 4\}"):
+            make()
+    with pytest.raises(ValueError, match="at least one array"):
+        ordered_batches({}, 2)

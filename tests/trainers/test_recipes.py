@@ -1,0 +1,358 @@
+"""The published experiments' recipes: their settings, their data, what they refuse."""
+
+import importlib
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from tests.data.made_digits import write_backgrounds, write_digits
+from tf_mopoe.data import DataError, decode_text
+from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
+from trainers import evaluate, tfds_data, train
+from trainers.config import make_config
+from trainers.errors import UsageError
+from trainers.recipes import RECIPES, get_recipe
+from trainers.run_folder import RunFolder
+
+PUBLISHED = {
+    "polymnist": {
+        "epochs": 300,
+        "batch_size": 256,
+        "learning_rate": 5e-4,
+        "latent_dim": 512,
+        "beta": 2.5,
+        "likelihood_scale": 0.75,
+    },
+    "mnist_svhn_text": {
+        "epochs": 200,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "latent_dim": 20,
+        "beta": 2.5,
+        "data_multiplications": 20,
+        "likelihood_scale": 0.75,
+    },
+    "celeba": {
+        "epochs": 250,
+        "batch_size": 256,
+        "learning_rate": 5e-4,
+        "latent_dim": 20,
+        "beta": 2.5,
+        "style_dim": 32,
+        "beta_style": 2.0,
+        "likelihood_scale": 0.75,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Small files of all kinds, and a folder for TFDS's data sets."""
+    folder = tmp_path_factory.mktemp("made")
+    write_digits(folder / "mnist.npz", train=120, test=20)
+    write_digits(folder / "svhn.npz", train=60, test=20, shape=(32, 32, 3))
+    write_backgrounds(folder / "photos")
+    faces = folder / "celeba"
+    (faces / "img_align_celeba").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    attributes, partition = ["20", " ".join(ATTRIBUTES)], []
+    for index in range(20):
+        name = f"{index:06d}.png"
+        pixels = random.integers(256, size=(218, 178, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(faces / "img_align_celeba" / name)
+        flags = random.choice(["1", "-1"], size=40, p=[0.2, 0.8])
+        attributes.append(f"{name} {' '.join(flags)}")
+        partition.append(f"{name} {0 if index < 8 else 1 if index < 12 else 2}")
+    (faces / "list_attr_celeba.txt").write_text("\n".join(attributes))
+    (faces / "list_eval_partition.txt").write_text("\n".join(partition))
+    return folder
+
+
+def settings(recipe, made):
+    own = {
+        "polymnist": [
+            f"digits={made / 'mnist.npz'}",
+            f"backgrounds={made / 'photos'}",
+            "validation=20",
+            "latent_dim=8",
+        ],
+        "mnist_svhn_text": [
+            f"digits={made / 'mnist.npz'}",
+            f"svhn={made / 'svhn.npz'}",
+            "validation=20",
+            "data_multiplications=2",
+        ],
+        "celeba": [f"files={made / 'celeba'}", "filters=2", "style_dim=2"],
+    }
+    size = 4 if recipe == "celeba" else 20
+    return [*own[recipe], f"data_dir={made / 'tfds'}", f"batch_size={size}"]
+
+
+def config_of(recipe, made, **changes):
+    values = dict(s.split("=", 1) for s in settings(recipe, made))
+    return make_config(get_recipe(recipe).config_class, {**values, **changes})
+
+
+def run_train(recipe, made, out, *more, epochs=1):
+    arguments = [recipe, "--out", str(out), "--epochs", str(epochs), "--set"]
+    return train.main([*arguments, *settings(recipe, made), *more])
+
+
+@pytest.fixture(scope="module")
+def runs(made):
+    """One epoch of each recipe, trained when it is first asked for."""
+
+    def run(recipe):
+        out = made / "runs" / recipe
+        if not out.exists():
+            assert run_train(recipe, made, out) == 0
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_settings_are_the_published_ones(recipe):
+    config = make_config(get_recipe(recipe).config_class, {})
+    assert {name: getattr(config, name) for name in PUBLISHED[recipe]} == (
+        PUBLISHED[recipe]
+    )
+    assert config.schedule == "constant"
+    assert config.missing == 0
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_header_says_source_expectation_time_and_command(recipe):
+    header = importlib.import_module(f"trainers.recipes.{recipe}").__doc__
+    for part in (
+        "Source: Sutter et al.",
+        "Expected",
+        "epoch",
+        f"mopoe-train {recipe} ",
+    ):
+        assert part in header
+    assert "measured" in header
+
+
+def test_models_are_the_published_ones(made):
+    def build(recipe):
+        config = make_config(get_recipe(recipe).config_class, {})
+        return get_recipe(recipe).build_model(config, 1)
+
+    assert build("polymnist").count_params() == 14_056_975
+    triple = build("mnist_svhn_text")
+    assert triple.count_params() == 1_411_826
+    weights = [likelihood.num_variables for likelihood in triple.likelihoods]
+    assert weights == [784, 3072, 8]
+    decoder = triple.decoders[0]
+    assert decoder(np.zeros([1, 20]))[0, 0, 0, 0] == 0.5  # a sigmoid of nothing
+
+
+def test_celeba_weighs_as_published():
+    recipe = get_recipe("celeba")
+    model = recipe.build_model(make_config(recipe.config_class, {"filters": 2}), 1)
+    image, text = model.modalities
+    assert image.reconstruction_weight == pytest.approx(1 / 3)
+    assert text.reconstruction_weight == 16
+    assert model.beta_styles == {"image": 2.0, "text": 10.0}
+    assert image.style_dim == text.style_dim == 32
+    assert image.event_shape == (64, 64, 3)
+    assert text.event_shape == (256,)
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_recipe_trains_and_is_drawn(recipe, runs, capsys):
+    out = runs(recipe)
+    history = json.loads((out / "history.json").read_text())
+    assert np.isfinite(history["loss"] + history["val_loss"]).all()
+    model = RunFolder(out).load_model()
+    assert int(model.optimizer.iterations) >= 2
+    assert evaluate.main([str(out), "--metrics", "figures"]) == 0
+    report = json.loads((out / "evaluation.json").read_text())
+    assert report["split"] == "test"
+    for path in report["figures"]["files"]:
+        assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100
+    assert capsys.readouterr().out.count("figure") == 3
+
+
+def test_a_run_of_text_has_a_linear_probe(runs):
+    report = evaluate.evaluate(str(runs("mnist_svhn_text")))
+    assert set(report["linear_probe"]["by_number_given"]) == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "metric", "has"),
+    [
+        ("mnist_svhn_text", "joint_coherence", "linear_probe, figures"),
+        ("celeba", "linear_probe", "figures"),
+    ],
+)
+def test_what_a_recipe_cannot_measure_is_one_line_with_code_2(
+    recipe, metric, has, runs, capsys
+):
+    assert evaluate.main([str(runs(recipe)), "--metrics", metric]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith(f"does not have '{metric}'. It has: {has}.\n")
+    assert error.count("\n") == 1
+
+
+def test_paths_are_kept_absolute(made, runs, monkeypatch):
+    config = json.loads((runs("polymnist") / "config.json").read_text())
+    assert config["digits"] == str(made / "mnist.npz")
+    monkeypatch.chdir(made)
+    recipe = get_recipe("polymnist")
+    relative = make_config(recipe.config_class, {"digits": "mnist.npz"})
+    assert relative.digits == made / "mnist.npz"
+
+
+def test_splits_share_no_tuple_and_validation_has_the_rows_asked_for(made):
+    recipe = get_recipe("polymnist")
+    config = config_of("polymnist", made)
+    seen = {}
+    for split, count in (("train", 100), ("validation", 20), ("test", 20)):
+        data = recipe.load_data(config, split)
+        assert len(data.labels) == count
+        seen[split] = {image.tobytes() for image in data.modalities["m0"]}
+        assert len(seen[split]) == count
+    assert not set.intersection(*seen.values())
+    assert not seen["train"] & seen["validation"]
+
+
+def test_rows_that_do_not_fit_in_memory_are_read_from_disk(made):
+    recipe = get_recipe("mnist_svhn_text")
+    there = recipe.training_rows(config_of("mnist_svhn_text", made))
+    bytes_needed = sum(array.nbytes for array in there.values())
+    gib = bytes_needed / 2**30
+    config = config_of("mnist_svhn_text", made, memory=str(1.01 * gib))
+    assert isinstance(recipe.training_rows(config), dict)
+    config = config_of("mnist_svhn_text", made, memory=str(0.99 * gib))
+    rows = recipe.training_rows(config)
+    assert isinstance(rows, tf.data.Dataset)
+    for index, row in enumerate(rows.as_numpy_iterator()):
+        for name, value in row.items():
+            np.testing.assert_array_equal(value, there[name][index])
+
+
+def test_training_from_disk_with_holes_resumes(made, tmp_path):
+    more = ["memory=0", "missing=0.3"]
+    assert run_train("mnist_svhn_text", made, tmp_path / "a", *more, epochs=2) == 0
+    assert run_train("mnist_svhn_text", made, tmp_path / "b", *more) == 0
+    assert run_train("mnist_svhn_text", made, tmp_path / "b", *more, epochs=2) == 0
+    whole, resumed = (
+        RunFolder(tmp_path / name).load_model().get_weights() for name in "ab"
+    )
+    for first, second in zip(whole, resumed, strict=True):
+        # Sums over threads may be formed in another order.
+        np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-5)
+
+
+def test_words_move_in_training(made):
+    recipe = get_recipe("mnist_svhn_text")
+    config = config_of("mnist_svhn_text", made)
+    words = recipe.training_rows(config)["text"]
+    move = recipe.augment(config)
+    moved = move({"text": tf.constant(words)}, tf.constant([0, 1]))["text"]
+    before, after = decode_text(words), decode_text(moved)
+    assert before != after
+    assert [word.strip() for word in before] == [word.strip() for word in after]
+
+
+def test_views_declared_missing_are_as_many_as_asked_for(made):
+    recipe = get_recipe("polymnist")
+    data = train.load_training(recipe, config_of("polymnist", made, missing="0.4"))
+    flags = np.stack(list(data.rows["present"].values()))
+    np.testing.assert_allclose(flags.mean(), 0.6, atol=0.08)  # standard error 0.02
+    assert flags.any(axis=0).all()
+
+
+def test_a_run_goes_on_with_data_elsewhere_and_settings_added_since(
+    made, runs, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    shutil.copytree(runs("polymnist"), out)
+    path = out / "config.json"
+    config = json.loads(path.read_text())
+    del config["missing"]
+    path.write_text(json.dumps(config))
+    more = [s for s in settings("polymnist", made) if not s.startswith("data_dir")]
+    arguments = ["polymnist", "--out", str(out), "--epochs", "2", "--set", *more]
+    assert train.main([*arguments, f"data_dir={tmp_path / 'elsewhere'}"]) == 0
+    assert "Resuming" in capsys.readouterr().out
+    assert train.main([*arguments, "missing=0.5"]) == 2
+    assert "missing=0.0, not 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wrong", "said"),
+    [
+        ("polymnist", "digits=nowhere.npz", "digits: Path does not point to a file"),
+        ("polymnist", "backgrounds=nowhere", "backgrounds: Path does not point to a d"),
+        ("polymnist", "validation=120", "validation: must be less than the 120 rows"),
+        ("polymnist", "missing=1", "missing: Input should be less than 1"),
+        ("celeba", "files=nowhere", "files: Path does not point to a directory"),
+    ],
+)
+def test_wrong_data_settings_are_one_line_with_code_2_and_leave_nothing(
+    recipe, wrong, said, made, tmp_path, capsys
+):
+    name = wrong.partition("=")[0]
+    right = [s for s in settings(recipe, made) if not s.startswith(name + "=")]
+    arguments = [recipe, "--out", str(tmp_path / "run"), "--set", *right, wrong]
+    assert train.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_data_is_one_line_with_code_2_and_the_right_settings_then_train(
+    made, tmp_path, capsys
+):
+    broken = tmp_path / "mnist.npz"
+    broken.write_bytes((made / "mnist.npz").read_bytes()[:5000])
+    out = tmp_path / "run"
+    data_dir = f"data_dir={tmp_path / 'tfds'}"
+    arguments = ["polymnist", "--out", str(out), "--epochs", "1", "--set"]
+    assert train.main([*arguments, f"digits={broken}", data_dir]) == 2
+    error = capsys.readouterr().err
+    assert "mnist.npz can't be read as an npz file: it is damaged" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+    assert run_train("polymnist", made, out) == 0
+
+
+def test_an_error_of_a_builder_is_the_users(monkeypatch):
+    def make():
+        raise DataError("photo3.png is no image.")
+
+    with pytest.raises(UsageError, match=r"photo3\.png is no image"):
+        tfds_data.prepare(make)
+
+
+def test_limits_of_what_is_loaded_keep_the_first_rows():
+    rows = tf.data.Dataset.from_tensor_slices({"x": np.arange(1000)})
+    assert tfds_data.in_memory(rows, 7)["x"].tolist() == list(range(7))
+    np.testing.assert_array_equal(tfds_data.in_memory(rows)["x"], np.arange(1000))
+
+
+def test_recipes_say_which_metrics_they_have():
+    for recipe in RECIPES.values():
+        assert set(recipe.metrics or evaluate.METRICS) <= set(evaluate.METRICS)
+        assert recipe.num_classes or "linear_probe" not in (recipe.metrics or ())
+
+
+def test_no_progress_bars_where_nobody_looks(made, capfd):
+    tfds.enable_progress_bar()
+    get_recipe("celeba").load_data(config_of("celeba", made), "test")
+    assert "it/s" not in capfd.readouterr().err
+
+
+def test_a_saved_run_loads_without_the_recipe(runs):
+    model = keras.saving.load_model(runs("mnist_svhn_text") / "model.keras")
+    assert model.modality_names == ["mnist", "svhn", "text"]
