@@ -47,7 +47,16 @@ def image_grid(
             if isinstance(content, str):
                 lines = textwrap.fill(content, max(8, round(len(content) ** 0.5)))
                 size = 8 if len(content) <= 8 else 3
-                axis.text(0.5, 0.5, lines, ha="center", va="center", fontsize=size)
+                axis.text(
+                    0.5,
+                    0.5,
+                    lines,
+                    ha="center",
+                    va="center",
+                    fontsize=size,
+                    family="monospace",
+                    parse_math=False,
+                )
             else:
                 axis.imshow(np.clip(content, 0.0, 1.0), cmap="gray", vmin=0, vmax=1)
     figure.suptitle(title, fontsize=11)

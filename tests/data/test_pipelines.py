@@ -55,6 +55,14 @@ def test_order_depends_on_seed_and_epoch_alone(source):
     assert ids(shuffled_batches(source, 5, seed=4), 12) != found
 
 
+def test_global_seeds_change_nothing(source):
+    found = []
+    for seed in (0, 1, None):
+        tf.random.set_seed(seed)
+        found.append(ids(shuffled_batches(source, 5, seed=3), 8))
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**40])
 def test_large_seeds_differ(seed):
     other = ids(shuffled_batches(rows(), 5, seed=seed + 1), 4)

@@ -167,6 +167,9 @@ def _shuffled_in_memory(rows, count, batch_size, seed):
 
 def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
     def batches(epoch):
+        # `shuffle` mixes in the global seed, which is none of ours. This function's
+        # graph has its own, but not 0, with which it can't compare a tensor.
+        tf.compat.v1.get_default_graph().seed = 1
         seed = tf.random.stateless_uniform(
             [],
             tf.random.experimental.stateless_fold_in(base, epoch),

@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -23,7 +24,7 @@ class MnistSvhnTextTest(tfds.testing.DatasetBuilderTestCase):
         random = np.random.default_rng(0)
         sizes = {"mnist": (30, 10, (28, 28)), "svhn": (20, 20, (32, 32, 3))}
         for name, (train, test, shape) in sizes.items():
-            arrays: dict[str, np.ndarray] = {}
+            arrays: dict[str, Any] = {}
             for split, count in (("train", train), ("test", test)):
                 images = random.integers(256, size=(count, *shape), dtype=np.uint8)
                 arrays |= {f"x_{split}": images, f"y_{split}": np.arange(count) % 10}

@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,7 +21,7 @@ class PolyMnistTest(tfds.testing.DatasetBuilderTestCase):
     def _make_builder(self, config=None):
         del config  # the default one downloads MNIST
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.tmp_dir))
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, Any] = {}
         for split, count in self.SPLITS.items():
             labels = np.arange(count) % 10
             images = np.zeros([count, 28, 28], np.uint8)
