@@ -10,7 +10,7 @@ help:
 	@echo "make demo       train, evaluate, export and query a model of real digits"
 	@echo "make test       lint, type checks and tests"
 	@echo "make test-slow  the tests that take minutes, the demo among them"
-	@echo "make benchmark  times of training steps, and tests on data with holes"
+	@echo "make benchmark  times of training steps and data, and tests on data with holes"
 	@echo "make clean      remove $(VENV), runs/demo and serving/polydigits"
 
 $(VENV)/ready: setup.py pyproject.toml constraints.txt
@@ -33,6 +33,7 @@ test-slow: $(VENV)/ready
 
 benchmark: $(VENV)/ready
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/data_pipeline.py
 	$(BIN)/python benchmarks/many_modalities.py
 	$(BIN)/python benchmarks/missing_data.py
 	$(BIN)/python benchmarks/six_views.py

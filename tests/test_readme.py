@@ -1,5 +1,6 @@
 """Every snippet and command of the README runs."""
 
+import os
 import pathlib
 import re
 import shlex
@@ -7,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+from tests.data.made_digits import write_backgrounds, write_digits, write_faces
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,8 +31,22 @@ def run(words, folder):
     else:
         command = [sys.executable, "-m", MODULES[words[0]], *words[1:]]
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=600, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder)},  # where TFDS keeps data sets
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
+
+
+def write_users_files(folder):
+    """What the commands name: more rows than the recipes keep for validation."""
+    write_digits(folder / "mnist.npz", train=5300, test=20)
+    write_digits(folder / "svhn.npz", train=300, test=20, shape=(32, 32, 3))
+    write_backgrounds(folder / "photos")
+    write_faces(folder / "celeba", [0] * 4 + [1] * 2 + [2] * 8)
 
 
 def test_blocks_are_of_a_kind_that_this_test_runs():
@@ -38,6 +55,7 @@ def test_blocks_are_of_a_kind_that_this_test_runs():
 
 def test_snippets_and_commands_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_users_files(tmp_path)
     namespace = {}
     for kind, text in BLOCKS:
         if kind == "python":
@@ -49,6 +67,11 @@ def test_snippets_and_commands_run_in_order(tmp_path, monkeypatch):
     assert namespace["model"].optimizer.iterations > 0
     assert set(namespace["answer"]) == {"m0", "m1", "m2", "m3", "m4"}
     assert (tmp_path / "runs/quick/evaluation.json").is_file()
+    for name in ("polymnist", "mst", "celeba"):
+        assert (tmp_path / "runs" / name / "model.keras").is_file()
+    assert next(iter(namespace["batches"]))["m1"].shape == (64, 28, 28, 3)
+    for name in ("patient", "image", "scan", "cell"):
+        assert namespace[f"{name}_model"].optimizer.iterations > 0
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"])

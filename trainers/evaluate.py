@@ -1,6 +1,7 @@
 """`mopoe-evaluate`: measures a trained run on its test split, and draws it."""
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 from trainers.command_line import ArgumentParser
 from trainers.errors import UsageError, run_command
+from trainers.recipe import LabelledData
 from trainers.run_folder import RunFolder, replacing, write_json
 
 METRICS = ("conditional_coherence", "joint_coherence", "linear_probe", "figures")
@@ -44,9 +46,13 @@ class Evaluation:
         self.run = run
         self.recipe, self.config = run.load_config()
         self.model = run.load_model()
-        self.train = self.recipe.load_data(self.config, "train")
         self.test = self.recipe.load_data(self.config, "test")
         self._classifiers: dict[str, Any] = {}
+
+    @functools.cached_property
+    def train(self) -> LabelledData:
+        """The training split, which not every metric needs."""
+        return self.recipe.load_data(self.config, "train")
 
     def classifiers(self) -> dict[str, Any]:
         """One classifier for each modality, kept in RUN/classifiers."""

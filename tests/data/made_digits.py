@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
+
 
 def write_digits(path, *, train, test, shape=(28, 28), seed=0):
     """An npz file of random images, whose labels go round 0 to 9."""
@@ -23,6 +25,27 @@ def write_backgrounds(folder, *, size=(40, 33)):
         pixels = np.broadcast_to(colour, (*size, 3))
         Image.fromarray(pixels).save(folder / f"photo{m}.png")
     return colours
+
+
+def write_faces(folder, partition, *, seed=0):
+    """Files of CelebA with random images and attributes.
+
+    Returns:
+      Attributes bool `[N, 40]`; image i is `00000{i + 1}.png`.
+    """
+    (folder / "img_align_celeba").mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    flags = random.random([len(partition), len(ATTRIBUTES)]) < 0.2
+    attributes, parts = [str(len(partition)), " ".join(ATTRIBUTES)], []
+    for index, (row, part) in enumerate(zip(flags, partition, strict=True)):
+        name = f"{index + 1:06d}.png"
+        pixels = random.integers(256, size=(218, 178, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "img_align_celeba" / name)
+        attributes.append(" ".join([name, *("1" if flag else "-1" for flag in row)]))
+        parts.append(f"{name} {part}")
+    (folder / "list_attr_celeba.txt").write_text("\n".join(attributes) + "\n")
+    (folder / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
+    return flags
 
 
 def rows_of(builder, split):

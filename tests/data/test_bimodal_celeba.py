@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tests.data.made_digits import left_behind, rows_of
+from tests.data.made_digits import left_behind, rows_of, write_faces
 from tf_mopoe.data import DataError
 from tf_mopoe.data.bimodal_celeba import BimodalCelebaConfig, Builder
 from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES, attribute_text
@@ -21,11 +21,6 @@ def no_progress_bars():
     tfds.disable_progress_bar()
 
 
-def flags():
-    """Attributes of the made faces, bool [9, 40]."""
-    return np.random.default_rng(0).random([9, 40]) < 0.3
-
-
 def face(index):
     """A grey face with a white square that is all but the last row of the crop."""
     pixels = np.full([218, 178, 3], 10 * index, np.uint8)
@@ -35,17 +30,16 @@ def face(index):
 
 @pytest.fixture
 def files(tmp_path):
-    folder = tmp_path / "celeba"
-    (folder / "img_align_celeba").mkdir(parents=True)
-    attributes, partition = ["9", " ".join(ATTRIBUTES)], []
-    for index, row in enumerate(flags()):
-        name = f"{index + 1:06d}.png"
-        face(index).save(folder / "img_align_celeba" / name)
-        attributes.append(name + " " + " ".join("1" if x else "-1" for x in row))
-        partition.append(f"{name} {PARTITION[index]}")
-    (folder / "list_attr_celeba.txt").write_text("\n".join(attributes))
-    (folder / "list_eval_partition.txt").write_text("\n".join(partition))
-    return folder
+    write_faces(tmp_path / "celeba", PARTITION)
+    for index in range(9):
+        face(index).save(tmp_path / f"celeba/img_align_celeba/{index + 1:06d}.png")
+    return tmp_path / "celeba"
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+    """Attributes of the made faces, bool [9, 40]."""
+    return write_faces(tmp_path_factory.mktemp("faces") / "celeba", PARTITION)
 
 
 def build(folder):
@@ -56,28 +50,28 @@ def build(folder):
     return builder
 
 
-def by_attributes(rows):
+def by_attributes(rows, flags):
     """Which of the made faces each row is."""
-    return [(flags() == row).all(axis=1).argmax() for row in rows["attributes"]]
+    return [(flags == row).all(axis=1).argmax() for row in rows["attributes"]]
 
 
-def test_splits_text_and_attributes_are_those_of_the_lists(files):
+def test_splits_text_and_attributes_are_those_of_the_lists(files, flags):
     builder = build(files)
     for number, split in enumerate(("train", "validation", "test")):
         rows = rows_of(builder, split)
-        found = by_attributes(rows)
+        found = by_attributes(rows, flags)
         assert sorted(found) == list(np.flatnonzero(np.equal(PARTITION, number)))
         for row, index in enumerate(found):
-            names = [n for n, flag in zip(ATTRIBUTES, flags()[index]) if flag]
+            names = [n for n, flag in zip(ATTRIBUTES, flags[index]) if flag]
             text = rows["text"][row].decode()
             assert len(text) == 256
             expected = ", ".join(names).lower().replace("_", " ")
             assert text.rstrip() == expected[:256]
 
 
-def test_images_are_the_centre_made_smaller(files):
+def test_images_are_the_centre_made_smaller(files, flags):
     rows = rows_of(build(files), "train")
-    for image, index in zip(rows["image"], by_attributes(rows), strict=True):
+    for image, index in zip(rows["image"], by_attributes(rows, flags), strict=True):
         assert (image[:60] > 250).all()  # but for ringing: the square
         # The last of 148 rows of the crop is the background, 2.3 rows to a pixel.
         grey = 255 * (1 - 1 / 2.3125) + 10 * index / 2.3125
@@ -186,7 +180,7 @@ def test_a_damaged_image_in_a_zip_is_one_error(files):
     assert not left_behind(files.parent)
 
 
-def test_without_files_the_faces_are_those_of_tfds(tmp_path, monkeypatch):
+def test_without_files_the_faces_are_those_of_tfds(flags, tmp_path, monkeypatch):
     class Source:
         def download_and_prepare(self):
             pass
@@ -197,7 +191,7 @@ def test_without_files_the_faces_are_those_of_tfds(tmp_path, monkeypatch):
                     "image": np.asarray(face(index)),
                     "attributes": dict(zip(ATTRIBUTES, row)),
                 }
-                for index, row in enumerate(flags())
+                for index, row in enumerate(flags)
                 if PARTITION[index] == ("train", "validation", "test").index(split)
             ]
 
@@ -205,7 +199,7 @@ def test_without_files_the_faces_are_those_of_tfds(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "as_numpy", lambda rows: rows)
     builder = Builder(data_dir=tmp_path / "tfds")
     builder.download_and_prepare()
-    assert sorted(by_attributes(rows_of(builder, "test"))) == [6, 7, 8]
+    assert sorted(by_attributes(rows_of(builder, "test"), flags)) == [6, 7, 8]
 
 
 def test_no_download_is_one_error_that_names_the_files_to_give(tmp_path, monkeypatch):

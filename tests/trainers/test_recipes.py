@@ -11,9 +11,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tests.data.made_digits import write_backgrounds, write_digits
+from tests.data.made_digits import write_backgrounds, write_digits, write_faces
 from tf_mopoe.data import DataError, decode_text
-from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
 from trainers import evaluate, tfds_data, train
 from trainers.config import make_config
 from trainers.errors import UsageError
@@ -58,19 +57,7 @@ def made(tmp_path_factory):
     write_digits(folder / "mnist.npz", train=120, test=20)
     write_digits(folder / "svhn.npz", train=60, test=20, shape=(32, 32, 3))
     write_backgrounds(folder / "photos")
-    faces = folder / "celeba"
-    (faces / "img_align_celeba").mkdir(parents=True)
-    random = np.random.default_rng(0)
-    attributes, partition = ["20", " ".join(ATTRIBUTES)], []
-    for index in range(20):
-        name = f"{index:06d}.png"
-        pixels = random.integers(256, size=(218, 178, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(faces / "img_align_celeba" / name)
-        flags = random.choice(["1", "-1"], size=40, p=[0.2, 0.8])
-        attributes.append(f"{name} {' '.join(flags)}")
-        partition.append(f"{name} {0 if index < 8 else 1 if index < 12 else 2}")
-    (faces / "list_attr_celeba.txt").write_text("\n".join(attributes))
-    (faces / "list_eval_partition.txt").write_text("\n".join(partition))
+    write_faces(folder / "celeba", [0] * 8 + [1] * 4 + [2] * 8)
     return folder
 
 

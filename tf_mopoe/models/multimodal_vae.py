@@ -90,7 +90,8 @@ class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
             `"every_subset"`.
           component_draw: `"stratified"` or `"contiguous"`; see `MixtureOfExperts`.
           seed: Of the noise in training. The noise of a step depends on this and the
-            step's number alone, so a resumed run goes on as if it had not stopped.
+            step's number alone, so a resumed run goes on as if it had not stopped;
+            but for dropout in networks, whose draws Keras does not save.
             None: drawn from Python's generator, which
             `keras.utils.set_random_seed` seeds.
           **kwargs: Of `keras.Model`: `name`; `dtype`, here of the latent arithmetic

@@ -6,7 +6,7 @@ Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021, and the script
 Expected after 250 epochs: not stated here; the paper's table was not at hand. Not
 measured here: CelebA was not.
 
-@TIME@
+Time: an epoch was not measured. @STEP@
 
 Differs from the published run: the text starts at its first symbol, not at a random
 one, and is a categorical with logits.

@@ -6,7 +6,9 @@ Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021, and the script
 Expected with the whole of SVHN after 200 epochs: not stated here; the paper's table was
 not at hand. Not measured here at full length.
 
-@TIME@
+Time: 118 s an epoch on 2 CPU cores (605 steps, measured) with MNIST and SVHN-10k, the
+first 8,000 and last 2,000 of 10,000 SVHN digits. Two epochs on these: loss 6386, then
+5213; of validation 5338, then 5076. With the whole of SVHN an epoch has 4,360 steps.
 
 Differs from the published run: 5,000 training tuples are kept for validation, which
 there was done on the test split; each pairing draws anew which images take part, where
