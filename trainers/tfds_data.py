@@ -105,9 +105,31 @@ def in_memory(rows: "tf.data.Dataset", limit: int | None = None) -> dict[str, An
     return arrays
 
 
-def training_rows(rows: "tf.data.Dataset", config: TfdsConfig) -> Any:
+def readers(
+    rows: Callable[..., "tf.data.Dataset"],
+) -> tuple[Callable[..., LabelledData], Callable[..., Any]]:
+    """`load_data` and `training_rows` of a recipe.
+
+    Args:
+      rows: From a configuration and a split to its rows, each with a "label".
+    """
+    return (
+        lambda config, split: _labelled(rows(config, split)),
+        lambda config: _unlabelled(rows(config, "train"), config),
+    )
+
+
+def _labelled(rows: "tf.data.Dataset") -> LabelledData:
+    """At most `MAX_ROWS` rows and their labels."""
+    arrays = in_memory(rows, MAX_ROWS)
+    return LabelledData(arrays, arrays.pop("label"))
+
+
+def _unlabelled(rows: "tf.data.Dataset", config: TfdsConfig) -> Any:
     """The modalities in memory as arrays, if they fit; else as they are read."""
-    rows = rows.map(_without_label)
+    rows = rows.map(
+        lambda row: {name: value for name, value in row.items() if name != "label"}
+    )
     row_bytes = sum(
         spec.shape.num_elements() * spec.dtype.size
         for spec in rows.element_spec.values()
@@ -115,12 +137,6 @@ def training_rows(rows: "tf.data.Dataset", config: TfdsConfig) -> Any:
     if row_bytes * int(rows.cardinality()) <= config.memory * 2**30:
         return in_memory(rows)
     return rows
-
-
-def labelled(rows: "tf.data.Dataset") -> LabelledData:
-    """At most `MAX_ROWS` rows and their labels."""
-    arrays = in_memory(rows, MAX_ROWS)
-    return LabelledData(arrays, arrays.pop("label"))
 
 
 def held_out(builder: "tfds.core.DatasetBuilder", split: str, validation: int) -> str:
@@ -140,7 +156,3 @@ def held_out(builder: "tfds.core.DatasetBuilder", split: str, validation: int) -
     if split == "test":
         return split
     return f"train[:-{validation}]" if split == "train" else f"train[-{validation}:]"
-
-
-def _without_label(row):
-    return {name: value for name, value in row.items() if name != "label"}

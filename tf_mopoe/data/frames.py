@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_mopoe.data.checks import check_modalities
 from tf_mopoe.data.missing import mark_missing
 
 
@@ -60,16 +61,7 @@ def from_frame(
         )
     if len(frame) == 0:
         raise ValueError("`frame` must have at least one row. Received: none.")
-    if not isinstance(modalities, Mapping):
-        raise TypeError(
-            "`modalities` must be a dictionary of modality name to column names. "
-            f"Received: {type(modalities).__name__}."
-        )
-    if not modalities or "present" in modalities:
-        raise ValueError(
-            "`modalities` must name at least one modality, and none 'present', which "
-            f"is the key of the flags. Received: {[*modalities]}."
-        )
+    check_modalities("modalities", modalities, "column names")
     return mark_missing(
         {
             name: columns_to_array(frame, columns, f"modality {name!r}")

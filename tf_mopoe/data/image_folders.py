@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from tf_mopoe.data.checks import check_modalities
 from tf_mopoe.data.errors import DataError
 
 #: Endings of the files that are read, in lower case.
@@ -132,16 +133,7 @@ def _checked_size(image_size: Any) -> tuple[int, int]:
 
 def _checked_files(folders: Any) -> dict[str, dict[str, pathlib.Path]]:
     """Modality name to its files, by name without ending."""
-    if not isinstance(folders, Mapping):
-        raise TypeError(
-            "`folders` must be a dictionary of modality name to folder. "
-            f"Received: {type(folders).__name__}."
-        )
-    if not folders or "present" in folders:
-        raise ValueError(
-            "`folders` must name at least one modality, and none 'present', which is "
-            f"the key of the flags. Received: {[*folders]}."
-        )
+    check_modalities("folders", folders, "folder")
     files = {
         name: _files_by_stem(name, pathlib.Path(folder))
         for name, folder in folders.items()

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tf_mopoe.data.checks import check_modalities
+
 # At most this many rows are parsed at once, and this many bytes of values.
 _ROWS, _BYTES = 128, 2**24
 # A record is a length (8 bytes), its checksum (4), the Example, its checksum (4).
@@ -120,16 +122,7 @@ def _matching(files: Any) -> list[str]:
 
 def _checked_features(features: Any) -> dict[str, list[int]]:
     """Modality name to its shape."""
-    if not isinstance(features, Mapping):
-        raise TypeError(
-            "`features` must be a dictionary of modality name to FixedLenFeature or "
-            f"EncodedImage. Received: {type(features).__name__}."
-        )
-    if not features or "present" in features:
-        raise ValueError(
-            "`features` must name at least one modality, and none 'present', which is "
-            f"the key of the flags. Received: {[*features]}."
-        )
+    check_modalities("features", features, "FixedLenFeature or EncodedImage")
     shapes = {}
     for name, feature in features.items():
         if not isinstance(feature, (tf.io.FixedLenFeature, EncodedImage)):

@@ -16,12 +16,12 @@ one, and is a categorical with logits.
 Run: mopoe-train celeba --out runs/celeba --set files=FOLDER
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
 from trainers import tfds_data
-from trainers.recipe import LabelledData, Recipe, Split
+from trainers.recipe import Recipe, Split
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE
@@ -121,15 +121,7 @@ def _rows(config: CelebaConfig, split: Split):
     return tfds_data.read(builder, split, to_row)
 
 
-def training_rows(config: CelebaConfig) -> Any:
-    """The modalities of the training split."""
-    return tfds_data.training_rows(_rows(config, "train"), config)
-
-
-def load_data(config: CelebaConfig, split: Split) -> LabelledData:
-    """Faces with text, and their 40 attributes, bool."""
-    return tfds_data.labelled(_rows(config, split))
-
+load_data, training_rows = tfds_data.readers(_rows)
 
 RECIPE = Recipe(
     CelebaConfig,

@@ -18,12 +18,12 @@ word is moved to a new random offset each time it is read.
 Run: mopoe-train mnist_svhn_text --out runs/mnist_svhn_text
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
 from trainers import tfds_data
-from trainers.recipe import LabelledData, Recipe, Split
+from trainers.recipe import Recipe, Split
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE
@@ -135,16 +135,6 @@ def _rows(config: MnistSvhnTextConfig, split: Split):
     )
 
 
-def training_rows(config: MnistSvhnTextConfig) -> Any:
-    """The modalities of the training split."""
-    return tfds_data.training_rows(_rows(config, "train"), config)
-
-
-def load_data(config: MnistSvhnTextConfig, split: Split) -> LabelledData:
-    """Tuples and their digits."""
-    return tfds_data.labelled(_rows(config, split))
-
-
 def augment(config: MnistSvhnTextConfig):
     """Moves each word to a new place."""
     from tf_mopoe.data.texts import redraw_offset
@@ -152,6 +142,8 @@ def augment(config: MnistSvhnTextConfig):
     del config
     return lambda batch, seed: {**batch, "text": redraw_offset(batch["text"], seed)}
 
+
+load_data, training_rows = tfds_data.readers(_rows)
 
 RECIPE = Recipe(
     MnistSvhnTextConfig,

@@ -18,12 +18,12 @@ there was done on the test split.
 Run: mopoe-train polymnist --out runs/polymnist --set backgrounds=FOLDER
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
 from trainers import tfds_data
-from trainers.recipe import LabelledData, Recipe, Split
+from trainers.recipe import Recipe, Split
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE
@@ -102,15 +102,7 @@ def _rows(config: PolyMnistConfig, split: Split):
     return tfds_data.read(builder, part, lambda row: row)
 
 
-def training_rows(config: PolyMnistConfig) -> Any:
-    """The modalities of the training split."""
-    return tfds_data.training_rows(_rows(config, "train"), config)
-
-
-def load_data(config: PolyMnistConfig, split: Split) -> LabelledData:
-    """Tuples and their digits."""
-    return tfds_data.labelled(_rows(config, split))
-
+load_data, training_rows = tfds_data.readers(_rows)
 
 RECIPE = Recipe(
     PolyMnistConfig,
