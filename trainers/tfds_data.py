@@ -25,8 +25,9 @@ class TfdsConfig(TrainConfig):
 
     Attributes:
       data_dir: Where TFDS keeps its data sets.
-      memory: GiB of decoded training rows that may be kept in memory; if they take
-        more, they are read from disk in each epoch and shuffled within a buffer.
+      memory: GiB of decoded training rows that may be kept in memory (three times as
+        much for a moment, while they are copied); if they take more, they are read from
+        disk in each epoch and shuffled within a buffer.
     """
 
     data_dir: pathlib.Path = pydantic.Field(

@@ -4,16 +4,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainers.command_line import ArgumentParser
 from trainers.config import TrainConfig, make_config, parse_assignments
 from trainers.errors import run_command
-from trainers.recipe import LabelledData, Recipe
+from trainers.recipe import Recipe
 from trainers.recipes import RECIPES, get_recipe
 from trainers.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from tf_mopoe.models import MultimodalVAE
 
 
@@ -49,7 +51,6 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
 
     import keras
 
-    from tf_mopoe.data import ordered_batches, shuffled_batches
     from trainers.callbacks import Checkpoint
 
     keras.utils.set_random_seed(config.seed)
@@ -60,7 +61,7 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
         print(f"{out} has been trained for {done} of {config.epochs} epochs: all done.")
         return
     try:
-        data = load_training(recipe, config)
+        data = load_training(recipe, config, first_epoch=done)
     except BaseException:
         if new:  # else the settings that were wrong would refuse the right ones
             run.remove()
@@ -72,18 +73,12 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     if restored:
         copy_state(restored.model, model)
     model.fit(
-        shuffled_batches(
-            data.rows,
-            data.batch_size,
-            seed=config.seed,
-            first_epoch=done,
-            augment=recipe.augment(config) if recipe.augment else None,
-        ),
+        data.batches,
         shuffle=False,  # the batches are
         initial_epoch=done,
         epochs=config.epochs,
         steps_per_epoch=data.steps,
-        validation_data=ordered_batches(data.validation.modalities, config.batch_size),
+        validation_data=data.validation,
         callbacks=[
             keras.callbacks.TensorBoard(run.logs, write_graph=False),
             Checkpoint(run, history),
@@ -94,19 +89,24 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
 
 
 class TrainingData(NamedTuple):
-    """What a run trains on: rows, how many in a batch, batches an epoch; validation."""
+    """What a run trains on: endless batches, so many an epoch; those of validation."""
 
-    rows: Any
-    batch_size: int
+    batches: "tf.data.Dataset"
     steps: int
-    validation: LabelledData
+    validation: "tf.data.Dataset"
 
 
-def load_training(recipe: Recipe, config: TrainConfig) -> TrainingData:
-    """Reads, or makes, what the recipe trains on."""
-    from tf_mopoe.data import drop_at_random, num_rows
+def load_training(
+    recipe: Recipe, config: TrainConfig, *, first_epoch: int
+) -> TrainingData:
+    """Reads, or makes, what the recipe trains on, from an epoch on."""
+    from tf_mopoe.data import (
+        drop_at_random,
+        num_rows,
+        ordered_batches,
+        shuffled_batches,
+    )
 
-    validation = recipe.load_data(config, "validation")
     if recipe.training_rows:
         rows = recipe.training_rows(config)
     else:
@@ -115,7 +115,17 @@ def load_training(recipe: Recipe, config: TrainConfig) -> TrainingData:
         rows = drop_at_random(rows, config.missing, seed=config.seed)
     count = num_rows(rows)
     batch_size = min(config.batch_size, count)
-    return TrainingData(rows, batch_size, count // batch_size, validation)
+    batches = shuffled_batches(
+        rows,
+        batch_size,
+        seed=config.seed,
+        first_epoch=first_epoch,
+        augment=recipe.augment(config) if recipe.augment else None,
+    )
+    validation = recipe.load_data(config, "validation").modalities
+    return TrainingData(
+        batches, count // batch_size, ordered_batches(validation, config.batch_size)
+    )
 
 
 def make_model(recipe: Recipe, config: TrainConfig, num_steps: int) -> "MultimodalVAE":
