@@ -38,6 +38,9 @@ class Recipe(NamedTuple):
       training_rows: From a configuration to what `tf_mopoe.data.shuffled_batches`
         takes; None: the modalities of the training split, in memory.
       augment: From a configuration to its argument of that name, or None.
+      resolve: Makes the data if need be, and returns the configuration with their
+        name, so that the files they are made of may go; None: the configuration as it
+        is will do.
       metrics: Names of what `mopoe-evaluate` can measure; None: everything.
     """
 
@@ -47,4 +50,5 @@ class Recipe(NamedTuple):
     num_classes: int | None
     training_rows: Callable[..., Any] | None = None
     augment: Callable[..., Any] | None = None
+    resolve: Callable[..., Any] | None = None
     metrics: tuple[str, ...] | None = None

@@ -65,13 +65,11 @@ class RunFolder:
         self.logs = self.path / "logs"
         self.checkpoints = self.path / "checkpoints"
 
-    def prepare(self, recipe_name: str, config: TrainConfig) -> bool:
+    def prepare(self, recipe_name: str, config: TrainConfig) -> None:
         """Makes the folder, or checks that it is of the same configuration.
 
-        Only what `MAY_CHANGE` names may differ from the run that is there.
-
-        Returns:
-          Whether there was no run in it.
+        Once an epoch is complete, only what `MAY_CHANGE` names may differ, and the
+        paths of what the run's `data_set` was made of.
 
         Raises:
           UsageError: If the folder can't be written or is of another configuration.
@@ -85,28 +83,21 @@ class RunFolder:
             raise UsageError(
                 f"--out: can't write {self.path}: {error.strerror}."
             ) from None
-        if self.config_file.exists():
+        if self.config_file.exists() and self._checkpoints():
             there = self._read_config()
             # A run of an earlier version has the defaults of settings added since.
             defaults = _as_json(recipe_name, make_config(type(config), {}))
             there = {**defaults, **there}
-            for field in asked.keys() | there.keys():
-                if field not in MAY_CHANGE and asked.get(field) != there.get(field):
+            may_change = {*MAY_CHANGE, *_sources(config)}
+            for field in sorted((asked.keys() | there.keys()) - may_change):
+                if asked.get(field) != there.get(field):
                     raise UsageError(
                         f"--out: {self.path} is a run with {field}="
                         f"{there.get(field)!r}, not {asked.get(field)!r}. Choose "
                         "another folder, or the settings of this one."
                     )
-            return False
-        self.write_config(recipe_name, config)
-        return True
-
-    def remove(self) -> None:
-        """Removes what `prepare` made, and the folder if nothing else is in it."""
-        self.config_file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.path):
-            with contextlib.suppress(OSError):  # something else is in it
-                folder.rmdir()
+        else:
+            self.write_config(recipe_name, config)
 
     def write_config(self, recipe_name: str, config: TrainConfig) -> None:
         """Writes config.json.
@@ -216,6 +207,12 @@ class RunFolder:
 
     def _checkpoints(self) -> list[pathlib.Path]:
         return sorted(self.checkpoints.glob("epoch-*"))
+
+
+def _sources(config: TrainConfig) -> list[str]:
+    """Settings that are paths: `data_set` says what was found there."""
+    named = bool(getattr(config, "data_set", None))
+    return [name for name, x in config if named and isinstance(x, pathlib.Path | None)]
 
 
 def _as_json(recipe_name: str, config: TrainConfig) -> dict[str, Any]:

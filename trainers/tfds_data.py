@@ -1,15 +1,18 @@
 """Data of recipes that read a TFDS data set, made on first use."""
 
+import contextlib
+import io
+import logging
 import pathlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pydantic
 
 from trainers.config import TrainConfig
-from trainers.errors import UsageError
+from trainers.errors import RunError, UsageError
 from trainers.recipe import LabelledData
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ class TfdsConfig(TrainConfig):
 
     Attributes:
       data_dir: Where TFDS keeps its data sets.
+      data_set: Folder in `data_dir` of one that is there, whose sources are not needed
+        any more; by default named after the sources and their content.
       memory: GiB of decoded training rows that may be kept in memory (three times as
         much for a moment, while they are copied); if they take more, they are read from
         disk in each epoch and shuffled within a buffer.
@@ -33,6 +38,7 @@ class TfdsConfig(TrainConfig):
     data_dir: pathlib.Path = pydantic.Field(
         default_factory=lambda: pathlib.Path.home() / "tensorflow_datasets"
     )
+    data_set: str | None = None
     memory: float = pydantic.Field(default=2.0, ge=0)
 
     @pydantic.field_validator("*", mode="after")
@@ -44,26 +50,86 @@ class TfdsConfig(TrainConfig):
         return value
 
 
-def prepare(make_builder: Callable[[], "tfds.core.DatasetBuilder"]):
-    """The builder, its data set made if it is not there.
+def prepare(
+    config: TfdsConfig, make_builder: Callable[..., "tfds.core.DatasetBuilder"]
+) -> "tfds.core.DatasetBuilder":
+    """The data set that the configuration names, made if it is not there.
+
+    Args:
+      config: Its `data_set` is there already, or is that of `make_builder(config)`.
+      make_builder: From a configuration to a builder.
 
     Raises:
       UsageError: If files that the settings name are not what they should be.
+      RunError: If the data set can't be made, or is damaged.
     """
     import tensorflow_datasets as tfds
-    from absl import logging
+
+    name = config.data_set or named_by(config, make_builder)
+    folder = config.data_dir / name
+    if not folder.is_dir():
+        if named_by(config, make_builder) != name:
+            raise UsageError(f"data_set: there is no {name} in {config.data_dir}.")
+        build(config, make_builder, name)
+    try:
+        return tfds.builder_from_directory(str(folder))
+    except Exception as error:  # TFDS, protobuf and JSON raise their own
+        raise RunError(
+            f"{folder} is damaged. Delete it, and run again. ({error})"
+        ) from error
+
+
+def build(
+    config: TfdsConfig,
+    make_builder: Callable[..., "tfds.core.DatasetBuilder"],
+    name: str,
+) -> None:
+    """Makes the data set; another process may be making it, too."""
+    import tensorflow_datasets as tfds
 
     from tf_mopoe.data import DataError
 
-    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration
+    print(
+        f"Making {name} in {config.data_dir}. What the settings name no "
+        "files for is downloaded."
+    )
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # says every attempt
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
+    builder = _called(make_builder, config)
     try:
-        builder = make_builder()
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS says the same
+            builder.download_and_prepare()
     except DataError as error:
         raise UsageError(str(error)) from error
-    return builder
+    except Exception as error:  # TFDS, TensorFlow and the disk raise their own
+        if not pathlib.Path(builder.data_dir).is_dir():
+            raise RunError(f"{name} could not be made: {error}") from error
+        print("Another process has just made it.")
+
+
+def named_by(
+    config: TfdsConfig, make_builder: Callable[..., "tfds.core.DatasetBuilder"]
+) -> str:
+    """The data set's folder in `data_dir`: its name says what it is made of.
+
+    Raises:
+      UsageError: If files that the settings name do not exist.
+    """
+    folder = pathlib.Path(_called(make_builder, config).data_dir)
+    return str(folder.relative_to(config.data_dir))
+
+
+def _called(make_builder, config: TfdsConfig) -> "tfds.core.DatasetBuilder":
+    from absl import logging as absl_logging
+
+    from tf_mopoe.data import DataError
+
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of own configurations
+    try:
+        return make_builder(config)
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
 def read(
@@ -106,17 +172,39 @@ def in_memory(rows: "tf.data.Dataset", limit: int | None = None) -> dict[str, An
     return arrays
 
 
+class Readers(NamedTuple):
+    """Fields of a recipe."""
+
+    load_data: Callable[..., LabelledData]
+    training_rows: Callable[..., Any]
+    resolve: Callable[..., Any]
+
+
 def readers(
-    rows: Callable[..., "tf.data.Dataset"],
-) -> tuple[Callable[..., LabelledData], Callable[..., Any]]:
-    """`load_data` and `training_rows` of a recipe.
+    make_builder: Callable[..., "tfds.core.DatasetBuilder"],
+    to_row: Callable[[Any], Any] = lambda row: row,
+) -> Readers:
+    """`load_data`, `training_rows` and `resolve` of a recipe.
 
     Args:
-      rows: From a configuration and a split to its rows, each with a "label".
+      make_builder: From a configuration to a builder.
+      to_row: From an example to what the pipeline needs, with a "label".
     """
-    return (
+
+    def rows(config, split):
+        builder = prepare(config, make_builder)
+        return read(builder, _slice(builder, split, config), to_row)
+
+    def resolve(config):
+        name = config.data_set or named_by(config, make_builder)
+        config = config.model_copy(update={"data_set": name})
+        prepare(config, make_builder)
+        return config
+
+    return Readers(
         lambda config, split: _labelled(rows(config, split)),
         lambda config: _unlabelled(rows(config, "train"), config),
+        resolve,
     )
 
 
@@ -140,20 +228,15 @@ def _unlabelled(rows: "tf.data.Dataset", config: TfdsConfig) -> Any:
     return rows
 
 
-def held_out(builder: "tfds.core.DatasetBuilder", split: str, validation: int) -> str:
-    """The TFDS slice of a split of a data set that has "train" and "test" only.
-
-    The last `validation` rows of "train" are "validation".
-
-    Raises:
-      UsageError: If no row would be left for training.
-    """
+def _slice(builder: "tfds.core.DatasetBuilder", split: str, config: TfdsConfig) -> str:
+    """The split, or a slice for a data set that has no split for validation."""
+    count = getattr(config, "validation", 0)
+    if split == "test" or "validation" in builder.info.splits:
+        return split
     rows = builder.info.splits["train"].num_examples
-    if validation >= rows:
+    if count >= rows:
         raise UsageError(
             f"validation: must be less than the {rows} rows of the training split. "
-            f"Received: {validation}."
+            f"Received: {count}."
         )
-    if split == "test":
-        return split
-    return f"train[:-{validation}]" if split == "train" else f"train[-{validation}:]"
+    return f"train[:-{count}]" if split == "train" else f"train[-{count}:]"

@@ -47,28 +47,26 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     Writes config.json, checkpoints/, model.keras, history.json and logs/ there.
     """
     run = RunFolder(out)
-    new = run.prepare(recipe_name, config)
+    if recipe.resolve:
+        config = recipe.resolve(config)
+    run.prepare(recipe_name, config)
 
     import keras
 
     from trainers.callbacks import Checkpoint
 
-    keras.utils.set_random_seed(config.seed)
     restored = run.restore()
     history = restored.history if restored else {}
     done = len(history.get("loss", ()))
     if done >= config.epochs:
         print(f"{out} has been trained for {done} of {config.epochs} epochs: all done.")
         return
-    try:
-        data = load_training(recipe, config, first_epoch=done)
-    except BaseException:
-        if new:  # else the settings that were wrong would refuse the right ones
-            run.remove()
-        raise
+    data = load_training(recipe, config, first_epoch=done)
     run.write_config(recipe_name, config)  # perhaps with more epochs than before
     if done:
         print(f"Resuming {out} after epoch {done} of {config.epochs}.")
+    # Not before the data are made: TFDS draws names of folders from the same generator.
+    keras.utils.set_random_seed(config.seed)
     model = make_model(recipe, config, num_steps=config.epochs * data.steps)
     if restored:
         copy_state(restored.model, model)

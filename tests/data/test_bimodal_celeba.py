@@ -147,14 +147,20 @@ def bad_zip(files):
             "must name CelebA's 40 attributes",
         ),
         (
-            lambda f: edit(f, "list_eval_partition.txt", lambda t: t[: t.rindex("\n")]),
+            lambda f: edit(
+                f, "list_eval_partition.txt", lambda t: t[: t[:-1].rindex("\n")]
+            ),
             "9 and 8; 000009.png is in one",
         ),
         (
-            lambda f: edit(f, "list_eval_partition.txt", lambda t: t[:-1] + "3"),
+            lambda f: edit(f, "list_eval_partition.txt", lambda t: t[:-2] + "3"),
             "partitions must be 0, 1 or 2. Received: 000009.png 3",
         ),
         (lambda f: edit(f, "list_eval_partition.txt", lambda t: ""), "no images"),
+        (
+            lambda f: (f / "list_attr_celeba.txt").write_bytes(b"20\n\xff\xfe"),
+            "list_attr_celeba.txt is damaged",
+        ),
     ],
 )
 def test_damaged_files_are_one_error_and_nothing_is_left(damage, said, files):

@@ -6,7 +6,7 @@ from scipy.io import savemat
 
 from tests.data.made_digits import write_digits
 from tf_mopoe.data import DataError
-from tf_mopoe.data.digit_sources import read_mnist, read_svhn
+from tf_mopoe.data.digit_sources import Digits, hold_out, read_mnist, read_svhn
 
 
 def test_mnist_comes_with_a_channel_and_whole_labels(tmp_path):
@@ -94,3 +94,19 @@ def test_truncated_or_absent_npz_is_one_error_that_says_what_is_needed(tmp_path)
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(DataError, match="it holds a single array"):
         read_mnist(tmp_path / "one.npy")
+
+
+def test_notes_beside_the_arrays_do_no_harm(tmp_path):
+    images = np.zeros([10, 32, 32, 3], np.uint8)
+    path = tmp_path / "svhn.npz"
+    np.savez(path, x=images, y=np.arange(10), note=np.array("SVHN-10k"))
+    assert len(read_svhn(path)["train"].images) == 8
+
+
+def test_the_last_images_are_held_out():
+    digits = Digits(np.arange(5, dtype=np.uint8), np.arange(5))
+    kept, held = hold_out(digits, 2)
+    assert kept.labels.tolist() == [0, 1, 2]
+    assert held.images.tolist() == [3, 4]
+    with pytest.raises(DataError, match="less than the 5 images.*Received: 5"):
+        hold_out(digits, 5)

@@ -193,3 +193,11 @@ def test_a_model_trains_on_a_frame_with_holes():
     history = model.fit(data, batch_size=6, epochs=1, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert any((x != y).any() for x, y in zip(before, model.get_weights()))
+
+
+def test_numbers_beyond_float32_are_refused():
+    frame = pd.DataFrame({"x": [1.0, 1e300]})
+    with pytest.raises(ValueError, match="Column 'x'.*must fit float32.*1e.300"):
+        from_frame(frame, {"a": ["x"]})
+    infinite = from_frame(pd.DataFrame({"x": [1.0, np.inf]}), {"a": ["x"]})
+    np.testing.assert_array_equal(infinite["a"], [[1.0], [np.inf]])

@@ -186,3 +186,9 @@ def test_a_table_says_what_is_kept():
 def test_tables_that_do_not_fit_are_refused(table, error, said):
     with pytest.raises(error, match=said):
         drop_by_table(views(3), table)
+
+
+@pytest.mark.parametrize("make", [dict, tf.data.Dataset.from_tensor_slices])
+def test_negative_seeds_are_refused(make):
+    with pytest.raises(ValueError, match="`seed` must be >= 0. Received: -1"):
+        drop_at_random(make(views(3)), 0.5, seed=-1)

@@ -258,3 +258,15 @@ def test_rows_that_are_nan_in_part_are_an_error_in_a_dataset_too():
     marked = next(iter(dataset.map(lambda x: mark_missing(x, partial="missing"))))
     np.testing.assert_array_equal(marked["present"]["table"], [False, True])
     np.testing.assert_array_equal(marked["table"], [[0.0, 0.0], [2.0, 3.0]])
+
+
+def test_single_rows_and_datasets_are_refused_with_what_to_do():
+    rows = tf.data.Dataset.from_tensor_slices(
+        {"a": np.ones([4, 2]), "present": {"a": np.ones(4, bool)}}
+    )
+    with pytest.raises(ValueError, match=r"dataset\.batch\(64\)\.map\(mark_missing\)"):
+        rows.map(mark_missing)
+    with pytest.raises(TypeError, match="must be a dictionary.*over the batches"):
+        mark_missing(rows)
+    batch = next(iter(rows.batch(4).map(mark_missing)))
+    np.testing.assert_array_equal(batch["present"]["a"], np.ones(4, bool))

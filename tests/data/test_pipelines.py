@@ -63,7 +63,7 @@ def test_global_seeds_change_nothing(source):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**40])
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**40, 2**70])
 def test_large_seeds_differ(seed):
     other = ids(shuffled_batches(rows(), 5, seed=seed + 1), 4)
     assert ids(shuffled_batches(rows(), 5, seed=seed), 4) != other
@@ -209,10 +209,43 @@ def test_number_of_rows_is_known_or_asked_for(source):
         num_rows(rows().filter(lambda row: row["id"] > 3))
 
 
-@pytest.mark.parametrize("size", [0, -1, 21])
-def test_impossible_batch_sizes_are_refused(source, size):
-    with pytest.raises(ValueError, match=f"from 1 to the 20 rows. Received: {size}"):
-        shuffled_batches(source, size, seed=0)
+def test_batches_larger_than_the_data_are_refused(source):
+    with pytest.raises(ValueError, match="from 1 to the 20 rows. Received: 21"):
+        shuffled_batches(source, 21, seed=0)
+
+
+def test_a_dataset_that_does_not_know_its_rows_is_asked():
+    unknown = rows().filter(lambda row: row["id"] < 7)
+    assert len(ids(shuffled_batches(unknown, 7, seed=0), 1)[0]) == 7
+    with pytest.raises(ValueError, match="from 1 to the 7 rows. Received: 8"):
+        shuffled_batches(unknown, 8, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"batch_size": 0}, ValueError, "`batch_size` must be >= 1. Received: 0"),
+        ({"batch_size": 2.5}, TypeError, "`batch_size` must be an integer"),
+        ({"seed": -1}, ValueError, "`seed` must be >= 0. Received: -1"),
+        ({"first_epoch": -1}, ValueError, "`first_epoch` must be >= 0"),
+        ({"shuffle_buffer": 0}, ValueError, "`shuffle_buffer` must be >= 1"),
+    ],
+)
+def test_wrong_numbers_are_refused(source, arguments, error, said):
+    with pytest.raises(error, match=said):
+        shuffled_batches(source, **{"batch_size": 5, "seed": 0, **arguments})
+
+
+def test_ordered_batches_have_at_least_one_row(source):
+    with pytest.raises(ValueError, match="`batch_size` must be >= 1"):
+        ordered_batches(source, 0)
+
+
+def test_large_arrays_arrive_unharmed():
+    data = np.random.default_rng(0).integers(256, size=(700, 64, 64, 8), dtype="uint8")
+    whole = {"x": data, "id": np.arange(700)}  # 22 MiB, taken in parts
+    for batch in take(shuffled_batches(whole, 100, seed=0), 7):
+        np.testing.assert_allclose(batch["x"] * 255, data[batch["id"]], atol=1e-3)
 
 
 def test_arrays_of_several_lengths_are_refused_by_name():

@@ -90,6 +90,16 @@ def test_crops_are_fresh_and_from_everywhere_in_the_background(tmp_path, digits)
     assert set(corner[:, 1]) == set(range(5))
 
 
+def test_images_for_validation_make_tuples_of_their_own(tmp_path, digits, colours):
+    builder = made(tmp_path, validation=10)
+    whole = {split: part.num_examples for split, part in builder.info.splits.items()}
+    assert whole == {"train": 20, "validation": 10, "test": 10}
+    rows = rows_of(builder, "validation")
+    on_digit = np.any(rows["m2"] != colours[2], axis=-1)
+    held = digits["x_train"][20:] > 128
+    assert {mask.tobytes() for mask in on_digit} == {mask.tobytes() for mask in held}
+
+
 def test_same_seed_gives_same_tuples_and_another_gives_others(tmp_path, digits):
     (tmp_path / "again").mkdir()
     first, other = (

@@ -110,6 +110,13 @@ def test_tensors_without_pytorch_say_what_to_install(tensors, monkeypatch):
         build(tensors)
 
 
+def test_another_archive_in_its_place_is_another_data_set(folders):
+    before = PolyMnistConfig(archive=folders).name
+    assert PolyMnistConfig(archive=folders).name == before
+    (folders / "train/m3/2.2.png").write_bytes(b"")
+    assert PolyMnistConfig(archive=folders).name != before
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:300])
 

@@ -255,3 +255,21 @@ def test_a_model_trains_on_records_with_holes(tmp_path):
     history = model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert any((x != y).any() for x, y in zip(before, model.get_weights()))
+
+
+def test_misspelt_features_are_refused_with_the_name_meant(tmp_path):
+    write_examples(tmp_path / "x", {"table": [5], "other": [1]})
+    number = tf.io.FixedLenFeature([], tf.int64)
+    with pytest.raises(ValueError, match="has 'tabel'.*Did you mean 'table'"):
+        from_tfrecords(tmp_path / "x", {"tabel": number, "other": number})
+    with pytest.raises(ValueError, match="has 'image', but none of the first rows"):
+        from_tfrecords(tmp_path / "x", {"image": number})
+    rows = all_rows(from_tfrecords(tmp_path / "x", {"rare": number, "other": number}))
+    np.testing.assert_array_equal(rows["present"]["rare"], [False])
+
+
+def test_nothing_but_empty_files_is_refused(tmp_path):
+    (tmp_path / "x-0").write_bytes(b"")
+    number = tf.io.FixedLenFeature([], tf.int64)
+    with pytest.raises(ValueError, match="must hold records.*x-0"):
+        from_tfrecords(tmp_path / "x-*", {"x": number})

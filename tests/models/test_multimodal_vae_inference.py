@@ -175,3 +175,12 @@ def test_default_networks_are_convolutional_for_images_alone():
     for shape, image in (((8, 8, 1), True), ((4,), False), ((5, 3), False)):
         assert has_convolutions(nets.default_encoder(shape)) == image
         assert has_convolutions(nets.default_decoder(shape, 2)) == image
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "laplace", "student_t", "bernoulli"])
+def test_sizes_of_one_are_known_where_batches_are_not(likelihood):
+    modality = Modality("image", (8, 8, 1), likelihood=likelihood)
+    model = MoPoEVAE([modality], 2)
+    decode = tf.function(lambda z: model.decode(z)["image"], autograph=False)
+    traced = decode.get_concrete_function(tf.TensorSpec([None, 2]))
+    assert traced.output_shapes.as_list() == [None, 8, 8, 1]

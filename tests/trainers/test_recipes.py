@@ -11,11 +11,12 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from export import command as export_command
 from tests.data.made_digits import write_backgrounds, write_digits, write_faces
 from tf_mopoe.data import DataError, decode_text
 from trainers import evaluate, tfds_data, train
 from trainers.config import make_config
-from trainers.errors import UsageError
+from trainers.errors import RunError, UsageError
 from trainers.recipes import RECIPES, get_recipe
 from trainers.run_folder import RunFolder
 
@@ -192,6 +193,7 @@ def test_what_a_recipe_cannot_measure_is_one_line_with_code_2(
 def test_paths_are_kept_absolute(made, runs, monkeypatch):
     config = json.loads((runs("polymnist") / "config.json").read_text())
     assert config["digits"] == str(made / "mnist.npz")
+    assert config["data_set"].startswith("poly_mnist/backgrounds-")
     monkeypatch.chdir(made)
     recipe = get_recipe("polymnist")
     relative = make_config(recipe.config_class, {"digits": "mnist.npz"})
@@ -282,11 +284,17 @@ def test_a_run_goes_on_with_data_elsewhere_and_settings_added_since(
 @pytest.mark.parametrize(
     ("recipe", "wrong", "said"),
     [
-        ("polymnist", "digits=nowhere.npz", "digits: Path does not point to a file"),
-        ("polymnist", "backgrounds=nowhere", "backgrounds: Path does not point to a d"),
-        ("polymnist", "validation=120", "validation: must be less than the 120 rows"),
+        ("polymnist", "digits=nowhere.npz", "`digits` must be a file that exists"),
+        ("polymnist", "backgrounds=nowhere", "`backgrounds` must be a folder that ex"),
+        (
+            "polymnist",
+            "validation=120",
+            "`validation` must be less than the 120 images",
+        ),
+        ("mnist_svhn_text", "validation=200", "`validation` must be less than the 120"),
+        ("polymnist", "data_set=poly_mnist/x", "data_set: there is no poly_mnist/x in"),
         ("polymnist", "missing=1", "missing: Input should be less than 1"),
-        ("celeba", "files=nowhere", "files: Path does not point to a directory"),
+        ("celeba", "files=nowhere", "`files` must be a folder that exists"),
     ],
 )
 def test_wrong_data_settings_are_one_line_with_code_2_and_leave_nothing(
@@ -318,12 +326,92 @@ def test_damaged_data_is_one_line_with_code_2_and_the_right_settings_then_train(
     assert run_train("polymnist", made, out) == 0
 
 
-def test_an_error_of_a_builder_is_the_users(monkeypatch):
-    def make():
+def test_an_error_of_a_builder_is_the_users(made):
+    def make(config):
         raise DataError("photo3.png is no image.")
 
     with pytest.raises(UsageError, match=r"photo3\.png is no image"):
-        tfds_data.prepare(make)
+        tfds_data.prepare(config_of("polymnist", made), make)
+
+
+def test_a_run_lives_without_the_files_that_its_data_were_made_of(
+    made, tmp_path, capsys
+):
+    shutil.copy(made / "mnist.npz", tmp_path / "mnist.npz")
+    out, data_dir = tmp_path / "run", f"data_dir={tmp_path / 'tfds'}"
+    arguments = ["polymnist", "--out", str(out), "--set", "validation=20", data_dir]
+    arguments += ["batch_size=50", "latent_dim=4"]
+    digits = f"digits={tmp_path / 'mnist.npz'}"
+    assert train.main([*arguments, digits, "--epochs", "1"]) == 0
+    moved = (tmp_path / "mnist.npz").rename(tmp_path / "moved.npz")
+    assert evaluate.main([str(out), "--metrics", "figures"]) == 0
+    assert train.main([*arguments, f"digits={moved}", "--epochs", "2"]) == 0
+    moved.unlink()
+    name = json.loads((out / "config.json").read_text())["data_set"]
+    assert train.main([*arguments, f"data_set={name}", "--epochs", "3"]) == 0
+    write_digits(moved, train=120, test=20, seed=5)
+    capsys.readouterr()
+    assert train.main([*arguments, f"digits={moved}", "--epochs", "4"]) == 2
+    assert "is a run with data_set=" in capsys.readouterr().err
+
+
+def test_a_damaged_data_set_is_one_line_that_says_what_to_delete(
+    made, tmp_path, capsys
+):
+    config = config_of("polymnist", made, data_dir=str(tmp_path))
+    config = get_recipe("polymnist").resolve(config)
+    (tmp_path / config.data_set / "dataset_info.json").write_text("{")
+    with pytest.raises(RunError, match="is damaged. Delete it, and run again"):
+        get_recipe("polymnist").load_data(config, "test")
+
+
+def test_who_comes_second_takes_what_the_first_has_made(made, tmp_path, capsys):
+    config = config_of("polymnist", made, data_dir=str(tmp_path))
+    recipe = get_recipe("polymnist")
+    name = recipe.resolve(config).data_set
+
+    class Second:
+        data_dir = str(tmp_path / name)
+
+        def download_and_prepare(self):
+            raise OSError("the folder is there already")
+
+    tfds_data.build(config, lambda config: Second(), name)
+    assert "Another process" in capsys.readouterr().out
+    Second.data_dir = str(tmp_path / "nowhere")
+    with pytest.raises(RunError, match="could not be made: the folder is there"):
+        tfds_data.build(config, lambda config: Second(), name)
+
+
+@pytest.mark.parametrize("recipe", ["polymnist", "mnist_svhn_text"])
+def test_no_image_is_in_training_and_validation(recipe, made):
+    config = config_of(recipe, made)
+    seen = {
+        split: get_recipe(recipe).load_data(config, split).modalities
+        for split in ("train", "validation")
+    }
+    if recipe == "mnist_svhn_text":
+        for name in ("mnist", "svhn"):
+            images = [{x.tobytes() for x in seen[split][name]} for split in seen]
+            assert images[1]
+            assert not images[0] & images[1]
+        return
+    masks = {
+        split: {
+            np.all(image == image[0, 0], axis=-1).tobytes()
+            for m in range(5)
+            for image in seen[split][f"m{m}"]
+        }
+        for split in seen
+    }
+    assert len(masks["validation"]) >= 20
+    assert not masks["train"] & masks["validation"]
+
+
+@pytest.mark.parametrize("recipe", ["mnist_svhn_text", "polymnist"])
+def test_runs_are_exported(recipe, runs, tmp_path):
+    assert export_command.main([str(runs(recipe)), str(tmp_path)]) == 0
+    assert (tmp_path / recipe / "1" / "saved_model.pb").is_file()
 
 
 def test_limits_of_what_is_loaded_keep_the_first_rows():

@@ -33,11 +33,30 @@ def existing(
     return found
 
 
-def content_hash(paths: Iterable[str | os.PathLike[str]], *, extra: str = "") -> str:
-    """Eight hexadecimal digits that stand for the files' content and `extra`."""
-    digest = hashlib.sha256(extra.encode())
+def content_hash(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Eight hexadecimal digits that stand for the files' content."""
+    digest = hashlib.sha256()
     for path in paths:
-        digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+        of_file = hashlib.sha256()
+        with open(path, "rb") as file:
+            while part := file.read(2**20):
+                of_file.update(part)
+        digest.update(of_file.digest())
+    return digest.hexdigest()[:8]
+
+
+def listing_hash(path: pathlib.Path) -> str:
+    """Eight hexadecimal digits that stand for names, sizes and times of files.
+
+    Args:
+      path: A file, or a folder with more files than one wants to read.
+    """
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        name = file.relative_to(path.parent)
+        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:8]
 
 

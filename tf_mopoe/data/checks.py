@@ -1,7 +1,22 @@
-"""Checks that the readers of one's own data share."""
+"""Checks of arguments that several readers and pipelines share."""
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
+
+
+def checked_integer(name: str, value: Any, *, at_least: int) -> int:
+    """The value, if it is a whole number and large enough.
+
+    Raises:
+      TypeError: If it is no integer.
+      ValueError: If it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"`{name}` must be an integer. Received: {value!r}.")
+    if value < at_least:
+        raise ValueError(f"`{name}` must be >= {at_least}. Received: {value!r}.")
+    return int(value)
 
 
 def check_modalities(argument: str, modalities: Any, values: str) -> None:

@@ -69,6 +69,32 @@ def read_svhn(path: Path | None, data_dir: Path | None = None) -> dict[str, Digi
     return _read_npz(path, (32, 32, 3), wanted)
 
 
+def source_files(path: Path) -> list[pathlib.Path]:
+    """The files that `read_mnist` or `read_svhn` reads."""
+    if not os.path.isdir(path):
+        return [pathlib.Path(path)]
+    files = [pathlib.Path(path) / f"{split}_32x32.mat" for split in ("train", "test")]
+    return [file for file in files if file.is_file()]
+
+
+def hold_out(digits: Digits, count: int) -> tuple[Digits, Digits]:
+    """All but the last `count` images, and these.
+
+    Raises:
+      DataError: If nothing would be left.
+    """
+    if count >= len(digits.images):
+        raise DataError(
+            f"`validation` must be less than the {len(digits.images)} images for "
+            f"training. Received: {count}."
+        )
+    cut = len(digits.images) - count
+    return (
+        Digits(digits.images[:cut], digits.labels[:cut]),
+        Digits(digits.images[cut:], digits.labels[cut:]),
+    )
+
+
 def _from_tfds(name, label, data_dir, wanted) -> dict[str, Digits]:
     import tensorflow_datasets as tfds
 
@@ -90,13 +116,11 @@ def _from_tfds(name, label, data_dir, wanted) -> dict[str, Digits]:
 
 def _read_npz(path: Path, shape: Sequence[int], wanted: str) -> dict[str, Digits]:
     arrays = load_arrays(path, wanted)
-    if "x" in arrays and "x_train" not in arrays:
-        cut = round(TRAIN_SHARE * len(arrays["x"]))
-        arrays = {
-            f"{name}_{split}": part
-            for name, array in arrays.items()
-            for split, part in (("train", array[:cut]), ("test", array[cut:]))
-        }
+    whole = {name: arrays[name] for name in ("x", "y") if name in arrays}
+    if "x_train" not in arrays and all(array.ndim for array in whole.values()):
+        for key, array in whole.items():
+            cut = round(TRAIN_SHARE * len(array))
+            arrays[f"{key}_train"], arrays[f"{key}_test"] = array[:cut], array[cut:]
     found = {}
     for split in ("train", "test"):
         names = f"x_{split}", f"y_{split}"

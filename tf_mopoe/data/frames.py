@@ -159,4 +159,10 @@ def _column_to_array(series: Any, column: Hashable, owner: str) -> np.ndarray:
             "`.astype('category')`, or numbers with `pandas.to_numeric`; of dates, "
             "e.g. days since the first."
         )
-    return series.to_numpy(dtype="float32", na_value=np.nan)[:, np.newaxis]
+    values = series.to_numpy(dtype="float64", na_value=np.nan)
+    if (np.abs(values[np.isfinite(values)]) > np.finfo(np.float32).max).any():
+        raise ValueError(
+            f"Column {column!r} of {owner} must fit float32, up to 3.4e38. Received: "
+            f"{np.nanmax(np.abs(values))}. Take another unit, or logarithms."
+        )
+    return values.astype(np.float32)[:, np.newaxis]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from scipy.optimize import brentq
 from scipy.special import expit
 
+from tf_mopoe.data.checks import checked_integer
 from tf_mopoe.data.missing import checked_arrays
 
 #: One number for all modalities, or one for each by name (others: 0).
@@ -55,6 +56,7 @@ def drop_at_random(
       >>> bool((present["a"] | present["b"]).all())
       True
     """
+    checked_integer("seed", seed, at_least=0)
     if isinstance(data, tf.data.Dataset):
         names = sorted(name for name in data.element_spec if name != "present")
         return _drop_from_rows(data, names, _fractions(fraction, names), seed, keep_one)
@@ -76,7 +78,7 @@ def drop_at_random(
 
 
 def _drop_from_rows(rows, names, fractions, seed, keep_one):
-    base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
+    base = tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
 
     def drop(index, row):
         key = tf.random.experimental.stateless_fold_in(base, index)
@@ -136,6 +138,7 @@ def drop_depending_on(
       >>> bool(present[:300].mean() > 0.8 and present[-300:].mean() < 0.2)
       True
     """
+    checked_integer("seed", seed, at_least=0)
     arrays, flags = checked_arrays(data)
     for modality in (name, given):
         if modality not in arrays:

@@ -11,20 +11,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tf_mopoe.data.checks import check_modalities
-from tf_mopoe.data.errors import DataError
+from tf_mopoe.data.errors import UNREADABLE, DataError
 
 #: Endings of the files that are read, in lower case.
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 _MODES = {1: "L", 3: "RGB"}
-# What Pillow's decoders raise on damaged files.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    Image.DecompressionBombError,
-)
 
 
 class ImageFolders(NamedTuple):
@@ -192,7 +184,7 @@ def _read(path: pathlib.Path, size: tuple[int, int], channels: int) -> np.ndarra
             elif "transparency" in image.info:
                 image = image.convert("RGBA")  # a palette's: warns if skipped
             image = image.convert(_MODES[channels])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path} cannot be read as an image: {error}. It may be truncated, or of "
             "another kind than its ending says. Remove or replace it."

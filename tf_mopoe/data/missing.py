@@ -43,6 +43,7 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
         raise ValueError(
             f"`partial` must be one of {[*PARTIAL]}. Received: {partial!r}."
         )
+    _check_mapping(data)
     if any(tf.is_tensor(value) for value in data.values()):
         return _mark_missing_tensors(data, partial)
     arrays, flags = checked_arrays(data)
@@ -65,6 +66,12 @@ def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, An
     Which rows are missing is not known there yet: every floating modality has flags.
     """
     flags = dict(data.get("present") or {})
+    for name, flag in flags.items():
+        if flag.shape.rank == 0:
+            raise ValueError(
+                f"`present[{name!r}]` must be bool [B], but came as a single one: map "
+                "`mark_missing` over batches, `dataset.batch(64).map(mark_missing)`."
+            )
     marked = {name: value for name, value in data.items() if name != "present"}
     for name, value in marked.items():
         if not value.dtype.is_floating:
@@ -88,6 +95,14 @@ def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, An
     return {**marked, "present": flags}
 
 
+def _check_mapping(data: Any) -> None:
+    if not isinstance(data, Mapping):
+        raise TypeError(
+            "`data` must be a dictionary of modality name to array. Received: "
+            f"{type(data).__name__}. Map the function over the batches of a dataset."
+        )
+
+
 def checked_arrays(
     data: Mapping[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -96,6 +111,7 @@ def checked_arrays(
     Raises:
       ValueError, TypeError: As `mark_missing` says.
     """
+    _check_mapping(data)
     arrays = {name: np.asarray(x) for name, x in data.items() if name != "present"}
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":

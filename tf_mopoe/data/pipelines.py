@@ -6,6 +6,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.data.checks import checked_integer
+
+_LARGE = 2**24  # bytes
+
 #: Arrays `[N, ...]` by name, with optional `"present"` flags by name; or a dataset of
 #: rows of that form.
 Rows: TypeAlias = Mapping[str, Any] | tf.data.Dataset
@@ -48,15 +52,24 @@ def shuffled_batches(
       each epoch, without end. Give `fit` that number as `steps_per_epoch`.
 
     Raises:
-      ValueError: If the arrays differ in rows or `batch_size` is not in [1, N].
+      ValueError: If the arrays differ in rows, `batch_size` is not in [1, N], or a
+        number is too small.
+      TypeError: If a number is not an integer.
     """
+    checked_integer("batch_size", batch_size, at_least=1)
+    checked_integer("seed", seed, at_least=0)
+    checked_integer("first_epoch", first_epoch, at_least=0)
+    checked_integer("shuffle_buffer", shuffle_buffer, at_least=1)
     count = _count(rows)
-    if batch_size < 1 or (count is not None and batch_size > count):
-        limit = f"to the {count} rows" if count is not None else "up"
+    if count is None and isinstance(rows, tf.data.Dataset):
+        # It has to be asked: without a single batch it would be read for ever.
+        enough = any(True for _ in rows.skip(batch_size - 1).take(1))
+        count = batch_size if enough else batch_size - 1
+    if count is not None and batch_size > count:
         raise ValueError(
-            f"`batch_size` must be from 1 {limit}. Received: {batch_size}."
+            f"`batch_size` must be from 1 to the {count} rows. Received: {batch_size}."
         )
-    base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
+    base = tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
     if isinstance(rows, tf.data.Dataset):
         batches = _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer)
     else:
@@ -95,8 +108,10 @@ def ordered_batches(rows: Rows, batch_size: int) -> tf.data.Dataset:
       A dataset of dictionaries of `[B, ...]`.
 
     Raises:
-      ValueError: If the arrays differ in rows.
+      ValueError: If the arrays differ in rows or `batch_size` is less than 1.
+      TypeError: If `batch_size` is not an integer.
     """
+    checked_integer("batch_size", batch_size, at_least=1)
     _count(rows)
     if not isinstance(rows, tf.data.Dataset):
         rows = tf.data.Dataset.from_tensor_slices(_plain(rows))
@@ -147,11 +162,12 @@ def _count(rows: Rows) -> int | None:
 
 
 def _shuffled_in_memory(rows, count, batch_size, seed):
-    tensors = tf.nest.map_structure(tf.constant, _plain(rows))
+    tensors = tf.nest.map_structure(_tensor, _plain(rows))
 
     def batches(epoch):
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(count), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
+            tf.range(count),
+            seed=tf.stack([tf.constant(seed % 2**63, tf.int64), epoch]),
         )
         return (
             tf.data.Dataset.from_tensor_slices(order)
@@ -163,6 +179,16 @@ def _shuffled_in_memory(rows, count, batch_size, seed):
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), tensors)
 
     return batches
+
+
+def _tensor(array: Any) -> tf.Tensor:
+    """The array as a tensor; `tf.constant` on the whole would hold large ones twice."""
+    array = np.asarray(array)
+    if array.nbytes < _LARGE:
+        return tf.constant(array)
+    rows = max(1, _LARGE * len(array) // array.nbytes)
+    parts = [array[start : start + rows] for start in range(0, len(array), rows)]
+    return tf.concat([tf.constant(part) for part in parts], axis=0)
 
 
 def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):

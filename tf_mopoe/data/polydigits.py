@@ -17,7 +17,6 @@ UCI's *Optical Recognition of Handwritten Digits*; split by image, not by writer
 
 from __future__ import annotations
 
-import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from sklearn.datasets import load_digits
 
+from tf_mopoe.data.checks import checked_integer
 from tf_mopoe.data.pairing import (
     IMAGE_SIZE,
     crop_and_invert,
@@ -86,8 +86,8 @@ def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigi
     """
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {[*_SPLITS]}. Received: {split!r}.")
-    pairings = _checked_integer("pairings", pairings, at_least=1)
-    seed = _checked_integer("seed", seed, at_least=0)
+    pairings = checked_integer("pairings", pairings, at_least=1)
+    seed = checked_integer("seed", seed, at_least=0)
     digits = load_digits()
     members = _split_by_class(digits.target, seed)[split]
     key = _PAIRING_STREAM, _SPLITS.index(split)
@@ -121,21 +121,13 @@ def backgrounds(seed: int = 0, size: int = _CANVAS_SIZE) -> np.ndarray:
       ValueError: If `seed` < 0 or `size` < 28.
       TypeError: If `seed` or `size` is not an integer.
     """
-    seed = _checked_integer("seed", seed, at_least=0)
-    size = _checked_integer("size", size, at_least=IMAGE_SIZE)
+    seed = checked_integer("seed", seed, at_least=0)
+    size = checked_integer("size", size, at_least=IMAGE_SIZE)
     canvases = []
     for m, (texture, palette) in enumerate(_PAINTINGS):
         rng = _rng(seed, _BACKGROUND_STREAM, m)
         canvases.append(_colour(texture(size, rng), palette))
     return np.stack(canvases)
-
-
-def _checked_integer(name: str, value: int, *, at_least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"`{name}` must be an integer. Received: {value!r}.")
-    if value < at_least:
-        raise ValueError(f"`{name}` must be >= {at_least}. Received: {value!r}.")
-    return int(value)
 
 
 def _rng(seed: int, *key: int) -> np.random.Generator:

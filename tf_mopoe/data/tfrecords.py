@@ -1,14 +1,18 @@
 """Rows from TFRecord files of `tf.train.Example`."""
 
+import difflib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from tf_mopoe.data.checks import check_modalities
 
+# So many rows are looked at for the features' names.
+_LOOKED_AT = 1000
 # At most this many rows are parsed at once, and this many bytes of values.
 _ROWS, _BYTES = 128, 2**24
 # A record is a length (8 bytes), its checksum (4), the Example, its checksum (4).
@@ -48,7 +52,8 @@ def from_tfrecords(
 
     Raises:
       FileNotFoundError: If a path or pattern matches no file.
-      ValueError: If `features` is not as described.
+      ValueError: If `features` is not as described, or it misspells a key of the first
+        1000 rows or has none of theirs; or the files are empty.
       TypeError: If `features` is not a mapping or holds something else.
       tf.errors.InvalidArgumentError: When rows are drawn: if a feature has another
         length or kind, an image another shape or broken bytes, or a file is truncated
@@ -72,6 +77,7 @@ def from_tfrecords(
     """
     shapes = _checked_features(features)
     paths = _matching(files)
+    _check_names(paths, features)
     images = {name for name, kind in features.items() if isinstance(kind, EncodedImage)}
     parsers = {
         name: tf.io.RaggedFeature(getattr(feature, "dtype", tf.string))
@@ -117,7 +123,31 @@ def _matching(files: Any) -> list[str]:
         if not found:
             raise FileNotFoundError(f"`files` matches no file: {pattern}")
         paths.update(found)
+    if not any(tf.io.gfile.stat(path).length for path in paths):
+        raise ValueError(
+            f"`files` must hold records. Received empty ones: {sorted(paths)[:3]}."
+        )
     return sorted(paths)
+
+
+def _check_names(paths: list[str], names: Iterable[str]) -> None:
+    """Raises ValueError for a feature whose name is likely to be misspelt."""
+    found: set[str] = set()
+    records = tf.data.TFRecordDataset(paths).ignore_errors().take(_LOOKED_AT)
+    for record in records.as_numpy_iterator():
+        try:
+            example = tf.train.Example.FromString(record)
+        except DecodeError:
+            continue  # reading it says so
+        found.update(example.features.feature)
+    others = found.difference(names)
+    for name in found and set(names) - found:
+        close = difflib.get_close_matches(name, others, n=1)
+        if close or found == others:  # else it may be missing from these rows
+            raise ValueError(
+                f"`features` has {name!r}, but none of the first rows. They have "
+                f"{sorted(found)}." + (f" Did you mean {close[0]!r}?" if close else "")
+            )
 
 
 def _checked_features(features: Any) -> dict[str, list[int]]:

@@ -225,7 +225,10 @@ class InferenceMixin(keras.Model):
                 tf.zeros(shape, self.latent_dtype), [*z.shape[:-1], size]
             )
         parameters = self._decode_parameters(index, z, style, training=training)
-        return self.likelihoods[index].mean(parameters, self._likelihood_scale(index))
+        likelihood = self.likelihoods[index]
+        mean = likelihood.mean(parameters, self._likelihood_scale(index))
+        # TFP forgets sizes of 1, and serving refuses unknown ones.
+        return tf.ensure_shape(mean, [*z.shape[:-1], *likelihood.mean_shape])
 
     def impute(
         self,

@@ -16,12 +16,13 @@ one, and is a categorical with logits.
 Run: mopoe-train celeba --out runs/celeba --set files=FOLDER
 """
 
+import pathlib
 from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
 from trainers import tfds_data
-from trainers.recipe import Recipe, Split
+from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE
@@ -51,7 +52,7 @@ class CelebaConfig(tfds_data.TfdsConfig):
     beta_style: float = pydantic.Field(default=2.0, ge=0, allow_inf_nan=False)
     filters: int = pydantic.Field(default=128, ge=1)
     likelihood_scale: float = pydantic.Field(default=0.75, gt=0, allow_inf_nan=False)
-    files: pydantic.DirectoryPath | None = None
+    files: pathlib.Path | None = None
 
 
 def build_model(config: CelebaConfig, num_steps: int) -> "MoPoEVAE":
@@ -103,31 +104,31 @@ def build_model(config: CelebaConfig, num_steps: int) -> "MoPoEVAE":
     )
 
 
-def _rows(config: CelebaConfig, split: Split):
-    from tf_mopoe.data import bimodal_celeba, encode_text
-    from tf_mopoe.data.bimodal_celeba.attributes import TEXT_LENGTH
+def _make_builder(config: CelebaConfig):
+    from tf_mopoe.data import bimodal_celeba
 
-    builder = tfds_data.prepare(
-        lambda: bimodal_celeba.Builder(
-            config=bimodal_celeba.BimodalCelebaConfig(files=config.files),
-            data_dir=config.data_dir,
-        )
+    return bimodal_celeba.Builder(
+        config=bimodal_celeba.BimodalCelebaConfig(files=config.files),
+        data_dir=config.data_dir,
     )
 
-    def to_row(row):
-        text = encode_text(row["text"], TEXT_LENGTH)
-        return {"image": row["image"], "text": text, "label": row["attributes"]}
 
-    return tfds_data.read(builder, split, to_row)
+def _to_row(row):
+    from tf_mopoe.data import encode_text
+    from tf_mopoe.data.bimodal_celeba.attributes import TEXT_LENGTH
+
+    text = encode_text(row["text"], TEXT_LENGTH)
+    return {"image": row["image"], "text": text, "label": row["attributes"]}
 
 
-load_data, training_rows = tfds_data.readers(_rows)
+_READERS = tfds_data.readers(_make_builder, _to_row)
 
 RECIPE = Recipe(
     CelebaConfig,
     build_model,
-    load_data,
+    _READERS.load_data,
     num_classes=None,
-    training_rows=training_rows,
+    training_rows=_READERS.training_rows,
+    resolve=_READERS.resolve,
     metrics=("figures",),
 )

@@ -15,8 +15,13 @@ from PIL import Image
 from tf_mopoe.data.bimodal_celeba import local_files
 from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES, attribute_text
 from tf_mopoe.data.bimodal_celeba.local_files import Face
-from tf_mopoe.data.builder_configs import ConfiguredBuilder, content_hash, existing
-from tf_mopoe.data.errors import DataError
+from tf_mopoe.data.builder_configs import (
+    ConfiguredBuilder,
+    content_hash,
+    existing,
+    listing_hash,
+)
+from tf_mopoe.data.errors import UNREADABLE, DataError
 
 IMAGE_SIZE = 64
 CROP_SIZE = 148  # of 178 x 218, as in the published code
@@ -30,7 +35,8 @@ class BimodalCelebaConfig(tfds.core.BuilderConfig):
     """Where CelebA comes from. Without arguments: TFDS downloads `celeb_a`.
 
     Attributes:
-      name: Of the data set's folder; by default made of the list files' content.
+      name: Of the data set's folder; by default made of the lists' content, and of the
+        names, sizes and times of the images.
       files: A folder with `img_align_celeba` (a folder or .zip), and with
         `list_attr_celeba` and `list_eval_partition` (.txt as published, or .csv).
 
@@ -44,8 +50,9 @@ class BimodalCelebaConfig(tfds.core.BuilderConfig):
     def __post_init__(self):
         self.files = existing("files", self.files, folder=True)
         if self.files is not None:
-            lists = local_files.list_files(self.files)
-            self.name = self.name or f"files-{content_hash(lists)}"
+            lists = content_hash(local_files.list_files(self.files))
+            images = listing_hash(local_files.image_source(self.files))
+            self.name = self.name or f"files-{lists}-{images}"
         self.name = self.name or "celeb_a"
 
 
@@ -109,7 +116,7 @@ def _cropped(image: np.ndarray | bytes, key: str) -> Image.Image:
             else Image.fromarray(image)
         )
         picture = picture.convert("RGB")
-    except (OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"Image {key} is damaged or truncated ({error}). Fetch it again."
         ) from error

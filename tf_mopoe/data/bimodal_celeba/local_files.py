@@ -16,6 +16,15 @@ WANTED = (
     "a folder with img_align_celeba (a folder or .zip), list_attr_celeba.txt and "
     "list_eval_partition.txt (or .csv)"
 )
+# Of a file that is cut short, overwritten in places, or locked with a password.
+_DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 class Face(NamedTuple):
@@ -80,18 +89,29 @@ def read(folder: pathlib.Path, splits: Sequence[str]) -> dict[str, Iterator[Face
     return {split: rows(number) for number, split in enumerate(splits)}
 
 
+def image_source(folder: pathlib.Path) -> pathlib.Path:
+    """The folder or zip file of images.
+
+    Raises:
+      DataError: If there is neither.
+    """
+    images = folder / "img_align_celeba"
+    if images.is_dir():
+        return images
+    if not images.with_suffix(".zip").is_file():
+        raise DataError(f"{folder} has no img_align_celeba. `files` must be {WANTED}.")
+    return images.with_suffix(".zip")
+
+
 def _images(folder: pathlib.Path) -> tuple[set[str], Callable[[str], bytes]]:
     """Names of the images, and how to read one."""
-    images = folder / "img_align_celeba"
+    images = archive = image_source(folder)
     if images.is_dir():
         names = {path.name for path in images.iterdir()}
         return names, lambda name: (images / name).read_bytes()
-    archive = folder / "img_align_celeba.zip"
-    if not archive.is_file():
-        raise DataError(f"{folder} has no img_align_celeba. `files` must be {WANTED}.")
     try:
         opened = zipfile.ZipFile(archive)
-    except zipfile.BadZipFile as error:
+    except _DAMAGED_ZIP as error:
         raise DataError(
             f"{archive} is damaged or truncated ({error}). Fetch it again."
         ) from error
@@ -100,7 +120,7 @@ def _images(folder: pathlib.Path) -> tuple[set[str], Callable[[str], bytes]]:
     def read_image(name: str) -> bytes:
         try:
             return opened.read(members[name])
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except _DAMAGED_ZIP as error:
             raise DataError(
                 f"{name} in {archive} is damaged ({error}). Fetch the archive again."
             ) from error
@@ -110,10 +130,13 @@ def _images(folder: pathlib.Path) -> tuple[set[str], Callable[[str], bytes]]:
 
 def _table(path: pathlib.Path) -> list[list[str]]:
     """Lines as lists of words, whether separated by commas or blanks."""
-    with path.open(newline="") as file:
-        if path.suffix == ".csv":
-            return [row for row in csv.reader(file) if row]
-        return [line.split() for line in file if line.strip()]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            if path.suffix == ".csv":
+                return [row for row in csv.reader(file) if row]
+            return [line.split() for line in file if line.strip()]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is damaged ({error}). Fetch it again.") from error
 
 
 def _read_attributes(path: pathlib.Path) -> dict[str, np.ndarray]:

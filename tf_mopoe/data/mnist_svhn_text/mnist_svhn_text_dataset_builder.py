@@ -16,7 +16,13 @@ from tf_mopoe.data.builder_configs import (
     content_hash,
     existing,
 )
-from tf_mopoe.data.digit_sources import Digits, read_mnist, read_svhn
+from tf_mopoe.data.digit_sources import (
+    Digits,
+    hold_out,
+    read_mnist,
+    read_svhn,
+    source_files,
+)
 from tf_mopoe.data.errors import DataError
 from tf_mopoe.data.pairing import members_by_class
 from tf_mopoe.data.texts import DIGIT_NAMES, DIGIT_TEXT_LENGTH
@@ -35,6 +41,8 @@ class MnistSvhnTextConfig(tfds.core.BuilderConfig):
       data_multiplications: Pairings: how often an image is used, in other company each
         time. The published experiments use 20.
       seed: Of pairing and offsets.
+      validation: The last so many images of MNIST for training, and the same share of
+        SVHN's, are paired once for a split "validation"; no image is in two splits.
 
     Raises:
       DataError: If a path does not exist or a number is not as described.
@@ -45,12 +53,14 @@ class MnistSvhnTextConfig(tfds.core.BuilderConfig):
     svhn: str | os.PathLike[str] | None = None
     data_multiplications: int = 1
     seed: int = 0
+    validation: int = 0
 
     def __post_init__(self):
         self.digits = existing("digits", self.digits, folder=False)
         self.svhn = existing("svhn", self.svhn)
         checked_number("data_multiplications", self.data_multiplications, at_least=1)
         checked_number("seed", self.seed, at_least=0)
+        checked_number("validation", self.validation, at_least=0)
         self.name = self.name or self._make_name()
 
     def _make_name(self) -> str:
@@ -58,8 +68,9 @@ class MnistSvhnTextConfig(tfds.core.BuilderConfig):
         for field in ("svhn", "digits"):
             path = getattr(self, field)
             if path is not None:
-                files = sorted(path.glob("*.mat")) if path.is_dir() else [path]
-                parts.insert(0, f"{field}-{content_hash(files)}")
+                parts.insert(0, f"{field}-{content_hash(source_files(path))}")
+        if self.validation:
+            parts.append(f"validation{self.validation}")
         return "-".join(parts)
 
 
@@ -92,16 +103,31 @@ class Builder(ConfiguredBuilder):
         config = self.builder_config
         mnist = read_mnist(config.digits, self._data_dir_root)
         svhn = read_svhn(config.svhn, self._data_dir_root)
+        pairings = config.data_multiplications
+        splits = [
+            ("train", mnist["train"], svhn["train"], pairings),
+            ("test", mnist["test"], svhn["test"], pairings),
+        ]
+        if config.validation:
+            share = config.validation / len(mnist["train"].images)
+            count = round(share * len(svhn["train"].images))
+            first = hold_out(mnist["train"], config.validation)
+            second = hold_out(svhn["train"], count)
+            splits = [
+                ("train", first[0], second[0], pairings),
+                splits[1],
+                ("validation", first[1], second[1], 1),
+            ]
         return {
-            split: self._generate_examples(
+            name: self._generate_examples(
                 make_examples(
-                    mnist[split],
-                    svhn[split],
-                    config.data_multiplications,
+                    digits,
+                    numbers,
+                    times,
                     np.random.default_rng([config.seed, index]),
                 )
             )
-            for index, split in enumerate(("train", "test"))
+            for index, (name, digits, numbers, times) in enumerate(splits)
         }
 
     def _generate_examples(self, examples) -> Iterator[tuple[str, dict[str, Any]]]:

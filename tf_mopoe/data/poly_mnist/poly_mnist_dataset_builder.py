@@ -18,9 +18,10 @@ from tf_mopoe.data.builder_configs import (
     checked_number,
     content_hash,
     existing,
+    listing_hash,
 )
-from tf_mopoe.data.digit_sources import Digits, read_mnist
-from tf_mopoe.data.errors import DataError
+from tf_mopoe.data.digit_sources import Digits, hold_out, read_mnist
+from tf_mopoe.data.errors import UNREADABLE, DataError
 from tf_mopoe.data.pairing import (
     IMAGE_SIZE,
     crop_and_invert,
@@ -51,9 +52,12 @@ class PolyMnistConfig(tfds.core.BuilderConfig):
         folders `m0` to `m4` of images `<index>.<digit>.png`, or with tensors `m0.pt`
         to `m4.pt` `[N, 3, 28, 28]` and `labels.pt` `[N]` (which PyTorch reads).
       seed: Of pairing, crops and painted backgrounds.
+      validation: The last so many images for training make tuples of their own, split
+        "validation"; no image is in two splits.
 
     Raises:
-      DataError: If a path does not exist, or `archive` is combined with others.
+      DataError: If a path does not exist, a number is not as described, or `archive` is
+        combined with others.
     """
 
     name: str = ""
@@ -61,27 +65,32 @@ class PolyMnistConfig(tfds.core.BuilderConfig):
     digits: str | os.PathLike[str] | None = None
     archive: str | os.PathLike[str] | None = None
     seed: int = 0
+    validation: int = 0
 
     def __post_init__(self):
         for field in ("backgrounds", "digits", "archive"):
             value = existing(field, getattr(self, field), folder=field != "digits")
             setattr(self, field, value)
         checked_number("seed", self.seed, at_least=0)
-        if self.archive and (self.backgrounds or self.digits or self.seed):
+        checked_number("validation", self.validation, at_least=0)
+        others = self.backgrounds, self.digits, self.seed, self.validation
+        if self.archive and any(others):
             raise DataError(
-                "`archive` is read as it is: `backgrounds`, `digits` and `seed` have "
-                "no effect on it. Leave them out."
+                "`archive` is read as it is: `backgrounds`, `digits`, `seed` and "
+                "`validation` have no effect on it. Leave them out."
             )
         self.name = self.name or self._make_name()
 
     def _make_name(self) -> str:
         if self.archive:
-            return f"archive-{content_hash([], extra=str(self.archive))}"
+            return f"archive-{listing_hash(pathlib.Path(self.archive))}"
         parts = ["procedural", f"seed{self.seed}"]
         if self.backgrounds:
             parts[0] = f"backgrounds-{content_hash(_image_files(self.backgrounds))}"
         if self.digits:
             parts.insert(1, f"digits-{content_hash([self.digits])}")
+        if self.validation:
+            parts.append(f"validation{self.validation}")
         return "-".join(parts)
 
 
@@ -118,11 +127,15 @@ class Builder(ConfiguredBuilder):
             }
         canvases = read_backgrounds(config)
         digits = read_mnist(config.digits, self._data_dir_root)
+        splits = [("train", digits["train"]), ("test", digits["test"])]
+        if config.validation:
+            kept, held = hold_out(digits["train"], config.validation)
+            splits = [("train", kept), splits[1], ("validation", held)]
         return {
-            split: self._generate_examples(
-                make_examples(digits[split], canvases, _rng(config.seed, index))
+            name: self._generate_examples(
+                make_examples(part, canvases, _rng(config.seed, index))
             )
-            for index, split in enumerate(("train", "test"))
+            for index, (name, part) in enumerate(splits)
         }
 
     def _generate_examples(self, examples) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -181,7 +194,7 @@ def read_backgrounds(config: PolyMnistConfig) -> list[np.ndarray]:
         try:
             with Image.open(path) as image:
                 canvas = np.array(image.convert("RGB"))
-        except OSError as error:
+        except UNREADABLE as error:
             raise DataError(
                 f"{path} can't be read as an image: {error}. Replace it."
             ) from error

@@ -11,12 +11,13 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_mopoe.data.digit_sources import checked_digits
-from tf_mopoe.data.errors import DataError
+from tf_mopoe.data.errors import UNREADABLE, DataError
 from tf_mopoe.data.pairing import IMAGE_SIZE
 from tf_mopoe.data.polydigits import MODALITIES
 
 Example = tuple[str, dict[str, Any]]
 
+_CHUNK = 1000
 _SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 _LAYOUT = (
     "Needed are folders m0 to m4 of images <index>.<digit>.png, or tensors m0.pt to "
@@ -80,7 +81,7 @@ def _checked_png(path: pathlib.Path) -> io.BytesIO:
     try:
         with Image.open(io.BytesIO(content)) as image:
             pixels = np.asarray(image)
-    except (OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path} is damaged or truncated ({error}). Unpack the archive again."
         ) from error
@@ -120,7 +121,11 @@ def _as_images(tensor: np.ndarray, name: str) -> np.ndarray:
                 f"{name}.pt: floating images must be in [0, 1]. Received: "
                 f"{tensor.min()} to {tensor.max()}."
             )
-        return np.rint(255.0 * tensor).astype(np.uint8)
+        images = np.empty(tensor.shape, np.uint8)
+        for start in range(0, len(tensor), _CHUNK):  # the copies are large
+            part = slice(start, start + _CHUNK)
+            images[part] = np.rint(255.0 * tensor[part])
+        return images
     return tensor
 
 
