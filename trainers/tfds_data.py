@@ -30,8 +30,8 @@ class TfdsConfig(TrainConfig):
       data_dir: Where TFDS keeps its data sets.
       data_set: Folder in `data_dir` of one that is there, whose sources are not needed
         any more; by default named after the sources and their content.
-      memory: GiB of decoded training rows that may be kept in memory (three times as
-        much for a moment, while they are copied); if they take more, they are read from
+      memory: GiB of decoded training rows that may be kept in memory (twice as much
+        for a moment, while they are copied); if they take more, they are read from
         disk in each epoch and shuffled within a buffer.
     """
 
