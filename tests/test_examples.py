@@ -168,5 +168,5 @@ def test_two_epochs_on_real_digits_learn(
     arguments = [recipe, "--out", str(out), "--epochs", "2", "--set", *files]
     assert train.main([*arguments, f"data_dir={tmp_path / 'tfds'}"]) == 0
     history = json.loads((out / "history.json").read_text())
-    for name in ("loss", "val_loss"):  # by 6 and 1.5 % (polymnist), 18 and 5 %
+    for name in ("loss", "val_loss"):  # by 6 and 2 % (polymnist), 19 and 5 %
         assert history[name][1] < 0.995 * history[name][0]

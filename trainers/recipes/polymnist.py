@@ -8,9 +8,9 @@ coherence .66, .77, .81, .83 from 1 to 4 modalities (the paper's, as MultiVae qu
 them); linear probe .82, .90, .93, .94, .95 from 1 to 5 (MVTCAE's supplement). Not
 measured here at full length.
 
-Time: about 150 s an epoch on 2 CPU cores (214 steps of 0.69 s: measured by
-benchmarks/data_pipeline.py). Two epochs on MNIST with five photographs that are not the
-authors' ("PolyMNIST-style"): loss 7871, then 7404; of validation 7465, then 7349.
+Time: 148 s an epoch of 214 steps on 2 CPU cores (measured). Two epochs on MNIST with
+five photographs that are not the authors' ("PolyMNIST-style"): loss 7871, then 7405; of
+validation 7478, then 7341.
 
 Differs from the published run: 5,000 of MNIST's training images are kept for
 validation, which there was done on the test split.
