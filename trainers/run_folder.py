@@ -83,8 +83,8 @@ class RunFolder:
             raise UsageError(
                 f"--out: can't write {self.path}: {error.strerror}."
             ) from None
-        if self.config_file.exists() and self._checkpoints():
-            there = self._read_config()
+        there = self._read_config() if self.config_file.exists() else {}
+        if there and self._checkpoints():
             # A run of an earlier version has the defaults of settings added since.
             defaults = _as_json(recipe_name, make_config(type(config), {}))
             there = {**defaults, **there}

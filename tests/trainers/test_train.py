@@ -10,6 +10,7 @@ import pytest
 from trainers import train
 from trainers.callbacks import Checkpoint
 from trainers.errors import RunError
+from trainers.recipes import get_recipe
 from trainers.run_folder import RunFolder
 
 TINY = ["--set", "pairings=1", "width=0.1", "latent_dim=4", "batch_size=256"]
@@ -202,3 +203,11 @@ def test_loss_that_is_not_finite_stops_without_a_checkpoint(two_epochs, tmp_path
     with pytest.raises(RunError, match="kl_bound is nan after epoch 3"):
         callback.on_epoch_end(2, {"kl_bound": float("nan")})
     assert len(run.restore().history["loss"]) == 2
+
+
+def test_a_run_without_a_complete_epoch_takes_other_settings(tmp_path):
+    out = tmp_path / "run"
+    recipe = get_recipe("polydigits")
+    RunFolder(out).prepare("polydigits", recipe.config_class(beta=1.0))
+    RunFolder(out).prepare("polydigits", recipe.config_class(beta=2.0))
+    assert json.loads((out / "config.json").read_text())["beta"] == 2.0
