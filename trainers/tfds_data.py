@@ -65,12 +65,16 @@ def prepare(
     """
     import tensorflow_datasets as tfds
 
-    name = config.data_set or named_by(config, make_builder)
-    folder = config.data_dir / name
-    if not folder.is_dir():
-        if named_by(config, make_builder) != name:
-            raise UsageError(f"data_set: there is no {name} in {config.data_dir}.")
-        build(config, make_builder, name)
+    folder = config.data_dir / (config.data_set or "")
+    if not (config.data_set and folder.is_dir()):
+        builder = _called(make_builder, config)
+        folder = pathlib.Path(builder.data_dir)
+        if config.data_set not in (None, _name(folder, config)):
+            raise UsageError(
+                f"data_set: there is no {config.data_set} in {config.data_dir}."
+            )
+        if not folder.is_dir():
+            build(config, builder)
     try:
         return tfds.builder_from_directory(str(folder))
     except Exception as error:  # TFDS, protobuf and JSON raise their own
@@ -79,16 +83,14 @@ def prepare(
         ) from error
 
 
-def build(
-    config: TfdsConfig,
-    make_builder: Callable[..., "tfds.core.DatasetBuilder"],
-    name: str,
-) -> None:
+def build(config: TfdsConfig, builder: "tfds.core.DatasetBuilder") -> None:
     """Makes the data set; another process may be making it, too."""
     import tensorflow_datasets as tfds
 
     from tf_mopoe.data import DataError
 
+    folder = pathlib.Path(builder.data_dir)
+    name = _name(folder, config)
     print(
         f"Making {name} in {config.data_dir}. What the settings name no "
         "files for is downloaded."
@@ -96,27 +98,19 @@ def build(
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # says every attempt
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    builder = _called(make_builder, config)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS says the same
             builder.download_and_prepare()
     except DataError as error:
         raise UsageError(str(error)) from error
     except Exception as error:  # TFDS, TensorFlow and the disk raise their own
-        if not pathlib.Path(builder.data_dir).is_dir():
+        if not folder.is_dir():
             raise RunError(f"{name} could not be made: {error}") from error
         print("Another process has just made it.")
 
 
-def named_by(
-    config: TfdsConfig, make_builder: Callable[..., "tfds.core.DatasetBuilder"]
-) -> str:
-    """The data set's folder in `data_dir`: its name says what it is made of.
-
-    Raises:
-      UsageError: If files that the settings name do not exist.
-    """
-    folder = pathlib.Path(_called(make_builder, config).data_dir)
+def _name(folder: pathlib.Path, config: TfdsConfig) -> str:
+    """A data set's folder in `data_dir`, which says what it is made of."""
     return str(folder.relative_to(config.data_dir))
 
 
@@ -156,7 +150,12 @@ def in_memory(rows: "tf.data.Dataset", limit: int | None = None) -> dict[str, An
     Args:
       rows: Dictionaries of tensors of known shape; their number is known.
       limit: At most so many.
+
+    Raises:
+      RunError: If files of the data set are damaged.
     """
+    import tensorflow as tf
+
     if limit is not None:
         rows = rows.take(limit)
     count = int(rows.cardinality())
@@ -165,10 +164,16 @@ def in_memory(rows: "tf.data.Dataset", limit: int | None = None) -> dict[str, An
         for name, spec in rows.element_spec.items()
     }
     start = 0
-    for batch in rows.batch(512).prefetch(2).as_numpy_iterator():
-        for name, values in batch.items():
-            arrays[name][start : start + len(values)] = values
-        start += len(next(iter(batch.values())))
+    try:
+        for batch in rows.batch(512).prefetch(2).as_numpy_iterator():
+            for name, values in batch.items():
+                arrays[name][start : start + len(values)] = values
+            start += len(next(iter(batch.values())))
+    except tf.errors.OpError as error:
+        raise RunError(
+            "the data set can't be read; delete its folder in data_dir, and run again. "
+            f"({error.message})"
+        ) from error
     return arrays
 
 
@@ -196,10 +201,8 @@ def readers(
         return read(builder, _slice(builder, split, config), to_row)
 
     def resolve(config):
-        name = config.data_set or named_by(config, make_builder)
-        config = config.model_copy(update={"data_set": name})
-        prepare(config, make_builder)
-        return config
+        folder = pathlib.Path(prepare(config, make_builder).data_dir)
+        return config.model_copy(update={"data_set": _name(folder, config)})
 
     return Readers(
         lambda config, split: _labelled(rows(config, split)),

@@ -365,6 +365,15 @@ def test_a_damaged_data_set_is_one_line_that_says_what_to_delete(
         get_recipe("polymnist").load_data(config, "test")
 
 
+def test_a_truncated_data_set_is_one_line_that_says_what_to_delete(made, tmp_path):
+    recipe = get_recipe("polymnist")
+    config = recipe.resolve(config_of("polymnist", made, data_dir=str(tmp_path)))
+    (shard,) = (tmp_path / config.data_set).glob("*-test.tfrecord-*")
+    shard.write_bytes(shard.read_bytes()[:-50])
+    with pytest.raises(RunError, match="can't be read; delete its folder"):
+        recipe.load_data(config, "test")
+
+
 def test_who_comes_second_takes_what_the_first_has_made(made, tmp_path, capsys):
     config = config_of("polymnist", made, data_dir=str(tmp_path))
     recipe = get_recipe("polymnist")
@@ -376,11 +385,11 @@ def test_who_comes_second_takes_what_the_first_has_made(made, tmp_path, capsys):
         def download_and_prepare(self):
             raise OSError("the folder is there already")
 
-    tfds_data.build(config, lambda config: Second(), name)
+    tfds_data.build(config, Second())
     assert "Another process" in capsys.readouterr().out
     Second.data_dir = str(tmp_path / "nowhere")
     with pytest.raises(RunError, match="could not be made: the folder is there"):
-        tfds_data.build(config, lambda config: Second(), name)
+        tfds_data.build(config, Second())
 
 
 @pytest.mark.parametrize("recipe", ["polymnist", "mnist_svhn_text"])

@@ -22,7 +22,6 @@ _DAMAGED_ZIP = (
     zlib.error,
     EOFError,
     OSError,
-    NotImplementedError,
     RuntimeError,
 )
 
