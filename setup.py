@@ -16,6 +16,7 @@ setup(
         "tf_mopoe.nets",
         "tf_mopoe.objectives",
         "trainers",
+        "trainers.measures",
         "trainers.recipes",
         "export",
     ],

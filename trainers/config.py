@@ -21,6 +21,8 @@ class TrainConfig(pydantic.BaseModel):
       missing: Share of the training views that are declared missing, completely at
         random; every row keeps one.
       seed: Of weights, data and noise.
+      evaluate_every: Epochs between evaluations on the validation split, whose numbers
+        and images TensorBoard gets; 0: none.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +35,7 @@ class TrainConfig(pydantic.BaseModel):
     beta: float = pydantic.Field(ge=0, allow_inf_nan=False)
     missing: float = pydantic.Field(default=0.0, ge=0, lt=1)
     seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
+    evaluate_every: int = pydantic.Field(default=0, ge=0)
 
 
 ConfigT = TypeVar("ConfigT", bound=TrainConfig)

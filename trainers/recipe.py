@@ -1,6 +1,6 @@
 """What a recipe is: a configuration, a model and data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -41,7 +41,9 @@ class Recipe(NamedTuple):
       resolve: Makes the data if need be, and returns the configuration with their
         name, so that the files they are made of may go; None: the configuration as it
         is will do.
-      metrics: Names of what `mopoe-evaluate` can measure; None: everything.
+      attributes: Gives the names of the attributes, where labels are flags.
+      published: For figures of the report: metric, then whose numbers, then number of
+        given modalities to the number, as `by_number_given` has it.
     """
 
     config_class: type[TrainConfig]
@@ -51,4 +53,5 @@ class Recipe(NamedTuple):
     training_rows: Callable[..., Any] | None = None
     augment: Callable[..., Any] | None = None
     resolve: Callable[..., Any] | None = None
-    metrics: tuple[str, ...] | None = None
+    attributes: Callable[[], Sequence[str]] | None = None
+    published: Mapping[str, Mapping[str, Mapping[str, float]]] = {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 History = dict[str, list[float]]
 
 #: Settings that may be others when a run goes on.
-MAY_CHANGE = ("epochs", "data_dir")
+MAY_CHANGE = ("epochs", "data_dir", "evaluate_every")
 
 
 class Restored(NamedTuple):
@@ -61,6 +61,7 @@ class RunFolder:
         self.history_file = self.path / "history.json"
         self.model_file = self.path / "model.keras"
         self.evaluation_file = self.path / "evaluation.json"
+        self.report_file = self.path / "report.html"
         self.figures = self.path / "figures"
         self.logs = self.path / "logs"
         self.checkpoints = self.path / "checkpoints"

@@ -53,7 +53,7 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
 
     import keras
 
-    from trainers.callbacks import Checkpoint
+    from trainers.callbacks import Checkpoint, TensorBoardEvaluation
 
     restored = run.restore()
     history = restored.history if restored else {}
@@ -70,6 +70,13 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     model = make_model(recipe, config, num_steps=config.epochs * data.steps)
     if restored:
         copy_state(restored.model, model)
+    callbacks: list[keras.callbacks.Callback] = [
+        keras.callbacks.TensorBoard(run.logs, write_graph=False)
+    ]
+    if config.evaluate_every:
+        callbacks.append(
+            TensorBoardEvaluation(run, recipe, config, every=config.evaluate_every)
+        )
     model.fit(
         data.batches,
         shuffle=False,  # the batches are
@@ -77,10 +84,7 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
         epochs=config.epochs,
         steps_per_epoch=data.steps,
         validation_data=data.validation,
-        callbacks=[
-            keras.callbacks.TensorBoard(run.logs, write_graph=False),
-            Checkpoint(run, history),
-        ],
+        callbacks=[*callbacks, Checkpoint(run, history)],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     print(f"Trained {config.epochs} epochs: {run.model_file}")

@@ -121,6 +121,12 @@ def _to_row(row):
     return {"image": row["image"], "text": text, "label": row["attributes"]}
 
 
+def _attributes():
+    from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
+
+    return ATTRIBUTES
+
+
 _READERS = tfds_data.readers(_make_builder, _to_row)
 
 RECIPE = Recipe(
@@ -130,5 +136,5 @@ RECIPE = Recipe(
     num_classes=None,
     training_rows=_READERS.training_rows,
     resolve=_READERS.resolve,
-    metrics=("figures",),
+    attributes=_attributes,
 )

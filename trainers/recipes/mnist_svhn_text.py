@@ -155,5 +155,4 @@ RECIPE = Recipe(
     training_rows=_READERS.training_rows,
     resolve=_READERS.resolve,
     augment=augment,
-    metrics=("linear_probe", "figures"),
 )

@@ -1,0 +1,168 @@
+"""report.html: the numbers and figures of a run, or of several, on one page."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainers.errors import UsageError
+from trainers.run_folder import RunFolder, replacing
+from trainers.scalars import main_numbers
+
+#: Published numbers: metric, then whose, then number of given modalities.
+Published = Mapping[str, Mapping[str, Mapping[str, float]]]
+#: Tables with more rows than this are folded.
+MANY_ROWS = 40
+
+
+class Cell(NamedTuple):
+    """Of a table; `shade` in [0, 1] of a heat map, `own`: the target was given."""
+
+    text: str
+    shade: float | None = None
+    own: bool = False
+
+
+class Block(NamedTuple):
+    """Part of a section: images, a table, bars, any of them empty."""
+
+    title: str = ""
+    images: tuple[Mapping[str, str], ...] = ()
+    head: tuple[str, ...] = ()
+    rows: tuple[Mapping[str, Any], ...] = ()
+    bars: tuple[Mapping[str, Any], ...] = ()
+    folded: bool = False
+
+
+class Section(NamedTuple):
+    """One metric."""
+
+    name: str
+    title: str
+    protocol: str
+    blocks: tuple[Block, ...]
+
+
+def write_report(run: RunFolder, report: Mapping[str, Any], published: Published):
+    """Writes RUN/report.html, which needs no other file."""
+    from trainers import sections
+
+    facts = ", ".join(
+        f"{name.replace('_', ' ')} {report[name]}"
+        for name in ("model", "split", "steps", "tf_mopoe")
+        if name in report
+    )
+    _write(
+        run.report_file,
+        title=f"Evaluation of {run.path.name or run.path} ({report.get('recipe', '')})",
+        facts=facts,
+        cards=sections.cards(report),
+        sections=sections.of_run(report, published),
+    )
+
+
+def write_comparison(
+    path: str | os.PathLike[str],
+    reports: Mapping[str, Mapping[str, Any]],
+    published: Published,
+) -> None:
+    """Writes one page with several runs side by side.
+
+    Args:
+      path: Of the page.
+      reports: A run's name to its evaluation.json.
+      published: Beside the curves.
+
+    Raises:
+      UsageError: If the page can't be written.
+    """
+    from trainers import sections
+
+    try:
+        _write(
+            Path(path),
+            title=f"Comparison of {len(reports)} runs",
+            facts="; ".join(
+                f"{name}: {report.get('model')}, {report.get('steps')} steps"
+                for name, report in reports.items()
+            ),
+            cards=[],
+            sections=sections.of_runs(reports, published),
+        )
+    except OSError as error:
+        raise UsageError(f"--compare: can't write {path}: {error.strerror}.") from None
+
+
+def _write(path: Path, **content) -> None:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("trainers"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    page = environment.get_template("report.html.jinja").render(**content)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """As a table shows it."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:,.1f}"
+    return str(value)
+
+
+def table(
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    title: str = "",
+    corner: str = "",
+    heat: bool = False,
+    folded: bool | None = None,
+) -> Block:
+    """A table from row name to column name to number.
+
+    Args:
+      rows: Rows may lack columns.
+      title: Above it.
+      corner: Its first column's name.
+      heat: Whether numbers in [0, 1] are shaded; a row's name ("a+b") says what was
+        given.
+      folded: Whether it opens on a click; by default if it is long.
+    """
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+
+    def cell(row: str, column: str) -> Cell:
+        value = rows[row].get(column)
+        if not heat or value is None:
+            return Cell(number(value))
+        return Cell(number(value), min(1.0, max(0.0, value)), column in row.split("+"))
+
+    return Block(
+        title=title,
+        head=(corner, *columns),
+        rows=tuple(
+            {"name": row, "cells": [cell(row, column) for column in columns]}
+            for row in rows
+        ),
+        folded=len(rows) > MANY_ROWS if folded is None else folded,
+    )
+
+
+def comparison_table(reports: Mapping[str, Mapping[str, Any]], metric: str) -> Block:
+    """Main numbers of one metric, a column a run; counts where they may differ."""
+    rows: dict[str, dict[str, Any]] = {}
+    for run, report in reports.items():
+        entry = report.get(metric, {})
+        for count in ("num_rows", "num_samples", "num_train", "seed"):
+            if count in entry:
+                rows.setdefault(count.replace("_", " "), {})[run] = entry[count]
+        for path, value in main_numbers({metric: entry}).items():
+            name = path.removeprefix(f"{metric}/").replace("_", " ").replace("/", ", ")
+            rows.setdefault(name, {})[run] = value
+    return table(rows, folded=False)
