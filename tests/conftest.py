@@ -10,6 +10,7 @@ def tiny_run(tmp_path_factory):
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     settings = ["pairings=1", "width=0.25", "latent_dim=8", "batch_size=256"]
+    settings += ["evaluate_every=1"]
     arguments = ["--out", str(out), "--epochs", "1", "--set", *settings]
     assert train.main(["polydigits", *arguments]) == 0
     return out

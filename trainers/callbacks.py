@@ -67,7 +67,9 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
         """Makes the classifiers, if they are not there."""
         self._judges = self._evaluation()
         if self._judges.classifiers:
-            self._writer = tf.summary.create_file_writer(str(self.run.logs / "evaluate"))
+            self._writer = tf.summary.create_file_writer(
+                str(self.run.logs / "evaluate")
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes scalars and images of this epoch."""

@@ -82,7 +82,9 @@ def make_parser() -> ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1, not {text!r}"
+        )
     return int(text)
 
 

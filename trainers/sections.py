@@ -49,7 +49,9 @@ def cards(report: Entry) -> list[dict[str, str]]:
         by_number = report["linear_probe"]["per_subset"]["by_number_given"]
         found.append((list(by_number.values())[-1], "linear probe, all given"))
     if "log_likelihood" in report:
-        found.append((report["log_likelihood"]["joint"]["mean"], "log p(X), nats a row"))
+        found.append(
+            (report["log_likelihood"]["joint"]["mean"], "log p(X), nats a row")
+        )
     return [{"value": number(value), "text": text} for value, text in found]
 
 
@@ -66,7 +68,14 @@ def of_run(report: Entry, published: Published) -> list[Section]:
 def _protocol(entry: Entry) -> str:
     counts = [
         f"{count.replace('_', ' ')} {entry[count]}"
-        for count in ("split", "num_rows", "num_samples", "num_train", "seed", "seconds")
+        for count in (
+            "split",
+            "num_rows",
+            "num_samples",
+            "num_train",
+            "seed",
+            "seconds",
+        )
         if count in entry
     ]
     text = str(entry.get("protocol", ""))
@@ -102,7 +111,9 @@ def _chart(lines, published, y_label: str) -> Block:
 
 
 def _conditional_coherence(entry: Entry, published) -> list[Block]:
-    readings = [name for name in ("product", "mixture", "product_mean") if name in entry]
+    readings = [
+        name for name in ("product", "mixture", "product_mean") if name in entry
+    ]
     lines = {
         name.replace("_", ", "): entry[name]["by_number_given"] for name in readings
     }
@@ -162,12 +173,17 @@ def _linear_probe(entry: Entry, published) -> list[Block]:
     protocols = [name for name in ("per_subset", "joint") if name in entry]
     return [
         _chart(
-            {f"{n.replace('_', ' ')} probe": entry[n]["by_number_given"] for n in protocols},
+            {
+                f"{n.replace('_', ' ')} probe": entry[n]["by_number_given"]
+                for n in protocols
+            },
             published,
             entry.get("score", "accuracy"),
         ),
         table(
-            _transposed({n.replace("_", " "): entry[n]["by_subset"] for n in protocols}),
+            _transposed(
+                {n.replace("_", " "): entry[n]["by_subset"] for n in protocols}
+            ),
             title="By subset",
             corner="given",
             heat=True,
@@ -226,10 +242,14 @@ def _calibration(entry: Entry, _) -> list[Block]:
     for subset, targets in entry["by_subset"].items():
         for target, found in targets.items():
             levels = found.get("coverage", found)
-            rows[f"{subset} → {target}"] = found if levels is found else {
-                **levels,
-                **{k: v for k, v in found.items() if k != "coverage" and _plain(v)},
-            }
+            rows[f"{subset} → {target}"] = (
+                found
+                if levels is found
+                else {
+                    **levels,
+                    **{k: v for k, v in found.items() if k != "coverage" and _plain(v)},
+                }
+            )
             kind = f"{subset.count('+') + 1} given"
             for level, share in levels.items():
                 if share is not None:

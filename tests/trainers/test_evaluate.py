@@ -1,44 +1,184 @@
-"""`mopoe-evaluate`: the report, the figures, and what it refuses."""
+"""`mopoe-evaluate`: numbers with their protocols, the page, and what it refuses."""
 
+import html.parser
 import json
+import re
+import shutil
+import subprocess
 
 import matplotlib.image
 import pytest
 
 from trainers import evaluate
+from trainers.run_folder import RunFolder
+
+FEW = ["--rows", "40", "--num-samples", "40"]
+COUNTS = {
+    "conditional_coherence": {"seed", "num_rows", "samples_per_row"},
+    "joint_coherence": {"seed", "num_samples"},
+    "linear_probe": {"num_rows", "num_train"},
+    "log_likelihood": {"seed", "num_rows", "num_samples"},
+    "sample_quality": {"seed", "num_samples"},
+    "imputation": {"num_rows"},
+    "calibration": {"seed", "num_rows", "num_samples"},
+    "precision_share": {"num_rows"},
+    "figures": {"seed"},
+}
 
 
-def test_report_has_every_number_with_its_protocol(tiny_run, capsys):
-    assert evaluate.main([str(tiny_run)]) == 0
-    report = json.loads((tiny_run / "evaluation.json").read_text())
-    coherence = report["conditional_coherence"]
-    for posterior in ("product", "mixture"):
-        assert list(coherence[posterior]["by_number_given"]) == ["1", "2", "3", "4"]
-        assert len(coherence[posterior]["by_subset"]) == 30
-    assert coherence["num_rows"] == 4 * 359
-    assert all(0.8 < a <= 1 for a in coherence["classifier_test_accuracy"].values())
-    assert len(report["linear_probe"]["by_subset"]) == 31
-    assert list(report["linear_probe"]["by_number_given"]) == ["1", "2", "3", "4", "5"]
-    assert 0 <= report["joint_coherence"]["value"] <= 1
-    for name in evaluate.METRICS:
-        assert report[name]["seconds"] >= 0
-    for name in ("conditional_coherence", "joint_coherence", "linear_probe"):
+@pytest.fixture(scope="module")
+def evaluated(tiny_run, tmp_path_factory):
+    """A copy of the tiny run, evaluated on few rows."""
+    run = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(tiny_run, run)
+    assert evaluate.main([str(run), *FEW]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def report(evaluated):
+    return json.loads((evaluated / "evaluation.json").read_text())
+
+
+def test_every_number_has_its_protocol_seed_counts_and_time(report):
+    assert set(COUNTS) == set(evaluate.DEFAULT_METRICS) <= set(report)
+    for name, counts in COUNTS.items():
         assert report[name]["protocol"]
-    shown = capsys.readouterr().out
+        assert report[name]["seconds"] >= 0
+        assert counts <= set(report[name])
+        if "num_rows" in counts:
+            assert report[name]["num_rows"] == 40
+
+
+def test_tables_are_of_every_subset_and_target(report):
+    coherence = report["conditional_coherence"]
+    for reading in ("product", "mixture", "product_mean"):
+        table = coherence[reading]["by_subset"]
+        assert len(table) == 31
+        assert all(
+            list(row) == ["m0", "m1", "m2", "m3", "m4"] for row in table.values()
+        )
+        # Of the full set there is no target that was not given.
+        assert list(coherence[reading]["by_number_given"]) == ["1", "2", "3", "4"]
+        assert len(coherence[reading]["by_number_given_of_given"]) == 5
+    single = coherence["product"]["by_subset"]
+    others = [
+        row[t] for s, row in single.items() if "+" not in s for t in row if t != s
+    ]
+    assert coherence["product"]["by_number_given"]["1"] == pytest.approx(
+        sum(others) / 20
+    )
+    assert all(0.7 < a <= 1 for a in coherence["classifier_test_accuracy"].values())
+    for protocol in ("per_subset", "joint"):
+        assert len(report["linear_probe"][protocol]["by_subset"]) == 31
+    assert {"prior", "gaussian_mixture", "flow"} <= set(report["joint_coherence"])
+
+
+def test_conditional_log_likelihood_is_a_difference_of_joint_ones(report):
+    entry = report["log_likelihood"]
+    for target in entry["given_all_others"].values():
+        # One image of five: its density is a part of the whole's.
+        assert abs(target["mean"]) < abs(entry["joint"]["mean"])
+        assert target["standard_error_of_draws"] > 0
+    assert 1 <= entry["joint"]["median_effective_sample_size"] <= 40
+
+
+def test_figures_are_no_blank_pages(report):
+    names = [path.split("/")[-1] for path in report["figures"]["files"]]
+    assert names == [
+        "reconstructions.png",
+        "imputation.png",
+        "samples.png",
+        "traversal.png",
+    ]
     for path in report["figures"]["files"]:
-        assert path in shown
-        assert matplotlib.image.imread(path).std() > 0.05  # not a blank page
+        assert matplotlib.image.imread(path).std() > 0.05
 
 
-def test_chosen_metrics_alone_are_measured(tiny_run):
-    (tiny_run / "evaluation.json").unlink(missing_ok=True)
-    assert evaluate.main([str(tiny_run), "--metrics", "linear_probe"]) == 0
-    report = json.loads((tiny_run / "evaluation.json").read_text())
-    assert set(report) == {"model", "tf_mopoe", "split", "steps", "linear_probe"}
-    assert evaluate.main([str(tiny_run), "--metrics", "figures"]) == 0
-    again = json.loads((tiny_run / "evaluation.json").read_text())
-    assert again["linear_probe"] == report["linear_probe"]  # of the same model: kept
-    assert "figures" in again
+class Page(html.parser.HTMLParser):
+    """Tags that are open, addresses and texts of a page."""
+
+    VOID = frozenset(["meta", "link", "img", "br"])
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.addresses, self.texts, self.tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def test_page_needs_no_other_file_and_has_every_metric(evaluated, report):
+    page = Page((evaluated / "report.html").read_text())
+    assert page.open == []
+    assert all(a.startswith(("data:", "#")) for a in page.addresses)
+    assert page.tags.count("section") == len(COUNTS)
+    value = report["joint_coherence"]["prior"]
+    assert f"{value:.3f}" in page.texts
+    assert page.tags.count("img") >= 4 + 3  # figures and charts
+
+
+def test_page_opens_in_a_browser_without_an_error(evaluated):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium or google-chrome here")
+    page = (evaluated / "report.html").resolve().as_uri()
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    finished = subprocess.run(
+        [browser, *options, "--dump-dom", page],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Conditional coherence" in finished.stdout
+    assert not re.findall(r".*CONSOLE.*", finished.stderr)
+
+
+def test_chosen_metrics_alone_are_measured_and_others_kept(evaluated, report, capsys):
+    assert evaluate.main([str(evaluated), "--metrics", "precision_share"]) == 0
+    again = json.loads((evaluated / "evaluation.json").read_text())
+    assert again["precision_share"]["num_rows"] == 4 * 359
+    assert again["log_likelihood"] == report["log_likelihood"]
+    shown = capsys.readouterr().out
+    assert "precision share" in shown
+    assert str(evaluated / "report.html") in shown
+
+
+def test_numbers_of_another_model_are_not_kept(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    (run / "model.keras").touch()
+    assert evaluate.main([str(run), "--metrics", "precision_share"]) == 0
+    report = json.loads((run / "evaluation.json").read_text())
+    assert "log_likelihood" not in report
+    assert set(COUNTS) & set(report) == {"precision_share"}
+
+
+def test_runs_are_compared_on_one_page(evaluated, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(evaluated, other)
+    path = tmp_path / "both.html"
+    arguments = [str(evaluated), str(other), "--compare", str(path), "--metrics"]
+    assert evaluate.main([*arguments, "joint_coherence", "linear_probe"]) == 0
+    page = Page(path.read_text())
+    assert str(evaluated) in page.texts
+    assert str(other) in page.texts
+    assert str(path) in capsys.readouterr().out
+    nowhere = str(tmp_path / "nowhere" / "page.html")
+    assert evaluate.main([*arguments[:3], nowhere, "--metrics", "linear_probe"]) == 2
+    error = capsys.readouterr().err
+    assert "--compare" in error
+    assert error.count("\n") == 1
 
 
 def test_folder_without_a_run_is_one_line_with_code_2(tmp_path, capsys):
@@ -48,8 +188,53 @@ def test_folder_without_a_run_is_one_line_with_code_2(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_unknown_metric_is_one_line_with_code_2(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--metrics", "fid"],
+        ["--rows", "0"],
+        ["--num-samples", "many"],
+        ["--num-train", "-3"],
+        ["--seed", "x"],
+    ],
+)
+def test_wrong_options_are_one_line_with_code_2(tmp_path, capsys, wrong):
     with pytest.raises(SystemExit) as stopped:
-        evaluate.main([str(tmp_path), "--metrics", "fid"])
+        evaluate.main([str(tmp_path), *wrong])
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert wrong[0] in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [None, b"no model"])
+def test_unreadable_feature_model_is_one_line_with_code_2(
+    evaluated, tmp_path, capsys, content
+):
+    path = tmp_path / "features.keras"
+    if content:
+        path.write_bytes(content)
+    before = (evaluated / "evaluation.json").read_text()
+    arguments = [str(evaluated), "--features", str(path), "--metrics", "sample_quality"]
+    assert evaluate.main([*arguments, *FEW]) == 2
+    error = capsys.readouterr().err
+    assert "--features" in error
+    assert error.count("\n") == 1
+    assert (evaluated / "evaluation.json").read_text() == before
+
+
+def test_tensorboard_gets_numbers_and_images_during_training(tiny_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(
+        str(RunFolder(tiny_run).logs / "evaluate"), {"tensors": 0}
+    ).Reload()
+    tags = events.Tags()["tensors"]
+    assert "evaluation/conditional_coherence/product/by_number_given/1" in tags
+    assert "evaluation/joint_coherence/flow" in tags
+    images = {"reconstructions", "imputation", "samples", "traversal"}
+    assert {f"evaluation/{name}" for name in images} <= set(tags)
+    (value,) = events.Tensors("evaluation/linear_probe/joint/by_number_given/5")
+    assert 0 <= value.tensor_proto.float_val[0] <= 1
+    png = events.Tensors("evaluation/samples")[0].tensor_proto.string_val[2]
+    assert png.startswith(b"\x89PNG")

@@ -1,9 +1,17 @@
 """Keras models: the base and the members of the family."""
 
+from tf_mopoe.models.log_likelihood import LogLikelihoodEstimate
 from tf_mopoe.models.mmjsd import MMJSD
 from tf_mopoe.models.mmvae import MMVAE
 from tf_mopoe.models.mopoe import MoPoEVAE
 from tf_mopoe.models.multimodal_vae import MultimodalVAE
 from tf_mopoe.models.mvae import MVAE
 
-__all__ = ["MMJSD", "MMVAE", "MVAE", "MoPoEVAE", "MultimodalVAE"]
+__all__ = [
+    "LogLikelihoodEstimate",
+    "MMJSD",
+    "MMVAE",
+    "MVAE",
+    "MoPoEVAE",
+    "MultimodalVAE",
+]

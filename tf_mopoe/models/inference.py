@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tf_mopoe.distributions import (
     DiagonalGaussian,
@@ -209,6 +210,34 @@ class InferenceMixin(keras.Model):
         Raises:
           ValueError: If the model has no such modality.
         """
+        index, parameters = self._parameters_of(name, z, style, training=training)
+        likelihood = self.likelihoods[index]
+        mean = likelihood.mean(parameters, self._likelihood_scale(index))
+        # TFP forgets sizes of 1, and serving refuses unknown ones.
+        batch = parameters.shape[: -len(likelihood.parameter_shape)]
+        return tf.ensure_shape(mean, [*batch, *likelihood.mean_shape])
+
+    def likelihood(
+        self, name: str, z: tf.Tensor, style: tf.Tensor | None = None
+    ) -> tfd.Distribution:
+        """p(x_m | z, s_m) of one modality; runs one decoder.
+
+        Args:
+          name: Of the modality.
+          z: `[..., D]`.
+          style: `[..., D_m]`, for a modality that has a style; 0 by default.
+
+        Returns:
+          A distribution of batch `[...]` and event `event_shape`.
+
+        Raises:
+          ValueError: If the model has no such modality.
+        """
+        index, parameters = self._parameters_of(name, z, style, training=False)
+        return self._likelihood(index, parameters)
+
+    def _parameters_of(self, name, z, style, *, training: bool):
+        """The modality's index, and its decoder's output `[..., *parameter_shape]`."""
         if name not in self.modality_names:
             raise ValueError(
                 f"`name` must be one of {list(self.modality_names)}. "
@@ -224,11 +253,7 @@ class InferenceMixin(keras.Model):
             style = tf.ensure_shape(
                 tf.zeros(shape, self.latent_dtype), [*z.shape[:-1], size]
             )
-        parameters = self._decode_parameters(index, z, style, training=training)
-        likelihood = self.likelihoods[index]
-        mean = likelihood.mean(parameters, self._likelihood_scale(index))
-        # TFP forgets sizes of 1, and serving refuses unknown ones.
-        return tf.ensure_shape(mean, [*z.shape[:-1], *likelihood.mean_shape])
+        return index, self._decode_parameters(index, z, style, training=training)
 
     def impute(
         self,

@@ -16,6 +16,7 @@ from tf_mopoe.layers.subset_specs import restore_subsets, save_subsets
 from tf_mopoe.modality import Modality
 from tf_mopoe.models.bounds import OBJECTIVES, BoundsMixin
 from tf_mopoe.models.inference import InferenceMixin
+from tf_mopoe.models.log_likelihood import LogLikelihoodMixin
 from tf_mopoe.models.networks import (
     NetworksMixin,
     checked_likelihood,
@@ -30,7 +31,9 @@ MOST_MODALITIES_EXACT = 12
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
-class MultimodalVAE(TrainingMixin, InferenceMixin, BoundsMixin, NetworksMixin):
+class MultimodalVAE(
+    TrainingMixin, LogLikelihoodMixin, InferenceMixin, BoundsMixin, NetworksMixin
+):
     """A VAE with one latent for several modalities, any of which may be missing.
 
     Every modality has an encoder, whose features two dense heads turn into a Gaussian

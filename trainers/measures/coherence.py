@@ -7,8 +7,6 @@ import numpy as np
 from trainers.evaluation import Entry, Evaluation, as_json, first_rows, progress
 
 
-
-
 def conditional_coherence(evaluation: Evaluation) -> Entry:
     """By subset and target, and averaged; both readings of a subset's posterior."""
     from tf_mopoe.metrics import (

@@ -4,7 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from trainers.evaluation import Entry, Evaluation, as_batch, as_json, first_rows, progress
+from trainers.evaluation import (
+    Entry,
+    Evaluation,
+    as_batch,
+    as_json,
+    first_rows,
+    progress,
+)
 
 
 #: Rows, unless the user says how many: one costs thousands of decoder runs.

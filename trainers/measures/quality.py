@@ -3,8 +3,6 @@
 from trainers.evaluation import Entry, Evaluation, as_json, progress
 
 
-
-
 def sample_quality(evaluation: Evaluation) -> Entry:
     """Fréchet distance and PRD of draws, unconditional and conditional."""
     from tf_mopoe.metrics import sample_quality as quality
