@@ -97,7 +97,7 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
     def _evaluation(self) -> Evaluation:
         """Of the model as it is; data and classifiers are those of the first one."""
         options = Options(rows=self.rows, num_samples=self.rows)
-        evaluation = Evaluation(
+        return Evaluation(
             self.run,
             self.recipe,
             self.config,
@@ -106,4 +106,3 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
             options=options,
             like=self._judges,
         )
-        return evaluation

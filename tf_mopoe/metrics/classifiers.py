@@ -1,98 +1,254 @@
 """Classifiers of one modality each, the judges of coherence."""
 
-from collections.abc import Mapping, Sequence
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_mopoe.data import ordered_batches, shuffled_batches
+from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.metrics.attribute_scores import check_labels
+
+#: Images are halved until no side is larger than this.
+SMALLEST_SIDE = 4
+#: Steps that an epoch has at least, where there are so many rows.
+LEAST_STEPS = 8
 
 
-def image_classifier(
-    event_shape: Sequence[int], num_classes: int, *, name: str | None = None
-) -> keras.Sequential:
-    """A small convolutional classifier with dropout.
+def classifier_inputs(values, *, num_symbols: int | None = None) -> tf.Tensor:
+    """What a classifier sees of a modality, of data and of decoded means alike.
 
     Args:
-      event_shape: (height, width, channels).
-      num_classes: C.
+      values: uint8 images, which become float32 in [0, 1]; other numbers, which stay
+        as they are. With `num_symbols`: class indices of an integer dtype `[N, L]`,
+        which become one-hot, or probabilities `[N, L, C]`, which become one-hot at the
+        most probable symbol: the text that a reader would see.
+      num_symbols: C, of a text's alphabet; None for all that is not class indices.
+
+    Returns:
+      Floating values, `[N, *event_shape]` or one-hot `[N, L, C]`.
+
+    Raises:
+      ValueError: If probabilities are not of C symbols.
+    """
+    values = tf.convert_to_tensor(values)
+    if num_symbols is not None:
+        if values.dtype.is_floating:
+            if values.shape[-1] != num_symbols:
+                raise ValueError(
+                    f"Probabilities must have shape [N, L, {num_symbols}]. Received: "
+                    f"{tuple(values.shape)}. Class indices must have an integer dtype."
+                )
+            values = tf.argmax(values, axis=-1)
+        return tf.one_hot(tf.cast(values, tf.int32), num_symbols)
+    if values.dtype == tf.uint8:
+        return tf.cast(values, tf.float32) / 255.0
+    return values if values.dtype.is_floating else tf.cast(values, tf.float32)
+
+
+def default_classifier(
+    event_shape: Sequence[int],
+    num_outputs: int,
+    *,
+    num_symbols: int | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+) -> keras.Sequential:
+    """A small classifier with dropout, chosen by the shape of the events.
+
+    Images: convolutions that halve the image, three or as many as lead to 4 x 4.
+    Text: three convolutions, then the maximum over places, so a word counts wherever
+    it stands. Vectors: two dense layers; columns should be of a size about 1.
+
+    Args:
+      event_shape: Of the modality: (height, width, channels), (size,), or of a text
+        (L,), its symbols' number.
+      num_outputs: O, classes or attributes.
+      num_symbols: C, of a text's alphabet; None for images and vectors.
+      seed: Of weights and dropout. None: drawn from Python's generator, which
+        `keras.utils.set_random_seed` seeds.
       name: Of the network.
 
     Returns:
-      A built network from images in [0, 1] `[B, *event_shape]` to logits `[B, C]`.
+      A built network from what `classifier_inputs` gives to logits `[B, O]`.
+
+    Raises:
+      ValueError: If there is no such network for the shape.
     """
+    shape = tuple(event_shape)
+    if len(shape) not in ((1, 3) if num_symbols is None else (1,)):
+        raise ValueError(
+            "`event_shape` must be (height, width, channels) or (size,), and with "
+            f"`num_symbols` (length,). Received: {shape}. For other shapes build a "
+            "classifier of your own."
+        )
+    draw = random if seed is None else random.Random(seed)
+    if num_symbols is not None:
+        shape = (*shape, num_symbols)
+
+    def options():
+        initializer = keras.initializers.GlorotUniform(draw.randrange(2**31))
+        return {"activation": "relu", "kernel_initializer": initializer}
+
     return keras.Sequential(
         [
-            keras.Input(tuple(event_shape)),
-            keras.layers.Conv2D(32, 3, strides=2, padding="same", activation="relu"),
-            keras.layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
-            keras.layers.Conv2D(128, 3, strides=2, padding="same", activation="relu"),
-            keras.layers.Flatten(),
-            keras.layers.Dropout(0.5),
-            keras.layers.Dense(num_classes),
+            keras.Input(shape),
+            *_hidden_layers(shape, options),
+            keras.layers.Dropout(0.5, seed=draw.randrange(2**31)),
+            keras.layers.Dense(num_outputs, **{**options(), "activation": None}),
         ],
         name=name,
     )
 
 
+def _hidden_layers(shape, options: Callable[[], dict[str, Any]]):
+    layers = keras.layers
+    if len(shape) == 1:
+        return [layers.Dense(128, **options()) for _ in range(2)]
+    if len(shape) == 2:
+        convolutions = [
+            layers.Conv1D(filters, 5, strides=strides, padding="same", **options())
+            for filters, strides in ((64, 1), (128, 2), (128, 1))
+        ]
+        return [*convolutions, layers.GlobalMaxPooling1D()]
+    halvings = max(3, math.ceil(math.log2(max(shape[:2]) / SMALLEST_SIDE)))
+    convolutions = [
+        layers.Conv2D(min(32 * 2**n, 128), 3, strides=2, padding="same", **options())
+        for n in range(halvings)
+    ]
+    return [*convolutions, layers.Flatten()]
+
+
 def train_classifier(
-    images: np.ndarray,
+    values: np.ndarray,
     labels: np.ndarray,
     *,
-    num_classes: int,
+    num_classes: int | None = None,
+    num_symbols: int | None = None,
     epochs: int = 8,
     batch_size: int = 128,
     seed: int = 0,
     name: str | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> keras.Sequential:
-    """Trains an `image_classifier` on the training split of one modality.
+    """Trains a `default_classifier` on the training split of one modality.
+
+    By cross-entropy: of the class, or of each attribute. The same seed gives the same
+    classifier, and no other random numbers are touched.
 
     Args:
-      images: uint8 or float in [0, 1], `[N, height, width, channels]`.
-      labels: int `[N]`, from 0 to C - 1.
-      num_classes: C.
+      values: As of `classifier_inputs`, complete, `[N, ...]`.
+      labels: Classes, int `[N]` from 0 to C - 1; or flags of attributes, bool `[N, A]`.
+      num_classes: C; None for attributes.
+      num_symbols: Of a text's alphabet.
       epochs: Passes over the data; the learning rate falls to 0 along a cosine.
-      batch_size: Rows of a step.
-      seed: Of the order of the data.
+      batch_size: Rows of a step; of few rows an eighth of them.
+      seed: Of weights, dropout and the order of the data.
       name: Of the network.
+      progress: Wraps the iterable of batches, e.g. `tqdm.tqdm`.
 
     Returns:
       The trained classifier; use it with `training=False`, as `predict` does.
+
+    Raises:
+      TypeError, ValueError: If an argument is not as described.
     """
-    classifier = image_classifier(images.shape[1:], num_classes, name=name)
-    steps = len(images) // batch_size
-    classifier.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(2e-3, epochs * steps)
-        ),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    labels = check_labels(labels, num_classes=num_classes)
+    values = np.asarray(values)
+    if num_symbols is not None and not np.issubdtype(values.dtype, np.floating):
+        values = values.astype(np.int32)  # uint8 would be taken for an image
+    count = labels.shape[1] if num_classes is None else num_classes
+    classifier = default_classifier(
+        values.shape[1:2] if num_symbols is not None else values.shape[1:],
+        count,
+        num_symbols=num_symbols,
+        seed=seed,
+        name=name,
     )
-    batches = shuffled_batches({"x": images, "y": labels}, batch_size, seed=seed)
-    classifier.fit(
-        batches.map(lambda batch: (batch["x"], batch["y"])),
-        epochs=epochs,
-        steps_per_epoch=steps,
-        shuffle=False,  # the batches are
-        verbose=0,
+    checked_integer("epochs", epochs, at_least=1)
+    checked_integer("batch_size", batch_size, at_least=1)
+    batch_size = min(batch_size, max(1, len(values) // LEAST_STEPS))
+    steps = epochs * (len(values) // batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    loss: keras.losses.Loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    if num_classes is not None:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    classifier.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss)
+    batches = (
+        shuffled_batches({"x": values, "y": labels}, batch_size, seed=seed)
+        .take(steps)
+        .apply(tf.data.experimental.assert_cardinality(steps))
     )
+    for batch in progress(batches):
+        inputs = classifier_inputs(batch["x"], num_symbols=num_symbols)
+        classifier.train_on_batch(inputs, batch["y"])
     return classifier
 
 
 def classifier_accuracy(
-    classifier: keras.Model, images: np.ndarray, labels: np.ndarray
+    classifier: keras.Model, values: np.ndarray, labels: np.ndarray
 ) -> float:
-    """Fraction of images whose most probable class is the label."""
-    batches = ordered_batches({"x": images}, 512)
-    logits = classifier.predict(batches.map(lambda batch: batch["x"]), verbose=0)
-    return float(np.mean(np.argmax(logits, axis=-1) == labels))
+    """Fraction of rows whose most probable class is the label.
+
+    Args:
+      classifier: Of classes.
+      values: As of `classifier_inputs`, `[N, ...]`.
+      labels: int `[N]`.
+    """
+    labels = check_labels(labels, num_classes=classifier.output_shape[-1])
+    return float(
+        np.mean(np.argmax(classifier_logits(classifier, values), axis=-1) == labels)
+    )
 
 
-def check_classifiers(
-    classifiers: Mapping[str, keras.Model], modality_names: Sequence[str]
-) -> None:
-    """Raises ValueError unless there is a classifier for each modality, no more."""
-    if set(classifiers) != set(modality_names):
+def classifier_logits(classifier: keras.Model, values: np.ndarray) -> np.ndarray:
+    """Logits in inference mode.
+
+    Args:
+      classifier: Its input says whether integers are class indices.
+      values: As of `classifier_inputs`, `[N, ...]`.
+
+    Returns:
+      `[N, O]`.
+    """
+    values, symbols = np.asarray(values), None
+    if len(classifier.input_shape) > values.ndim:  # class indices
+        values, symbols = values.astype(np.int32), classifier.input_shape[-1]
+    batches = ordered_batches({"x": values}, 512).map(
+        lambda batch: classifier_inputs(batch["x"], num_symbols=symbols)
+    )
+    # Not `predict`: it warns of retracing once a few classifiers have been asked.
+    return np.concatenate([classifier(inputs, training=False) for inputs in batches])
+
+
+def classifier_features(classifier: keras.Sequential) -> keras.Model:
+    """The classifier without its last layer, and without the dropout before it.
+
+    Args:
+      classifier: At least two layers, such as `default_classifier`.
+
+    Returns:
+      A network from what `classifier_inputs` gives to features `[B, F]`.
+
+    Raises:
+      ValueError: If there is no layer before the last.
+    """
+    hidden = [
+        layer
+        for layer in classifier.layers[:-1]
+        if not isinstance(layer, (keras.layers.Dropout, keras.layers.InputLayer))
+    ]
+    if not hidden:
         raise ValueError(
-            f"`classifiers` must be one for each of {list(modality_names)}. "
-            f"Received: {sorted(classifiers)}."
+            "`classifier` must have a layer before its last. Received layers: "
+            f"{[layer.name for layer in classifier.layers]}."
         )
+    return keras.Model(classifier.inputs, hidden[-1].output)
+
+
+#: Until tf_mopoe/metrics/__init__.py names `default_classifier`.
+image_classifier = default_classifier

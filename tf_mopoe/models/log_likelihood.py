@@ -175,8 +175,8 @@ class LogLikelihoodMixin(keras.Model):
         names = self._checked_names("proposal", proposal, batch)
         if given is not None and not set(names) <= set(given):
             raise ValueError(
-                f"`proposal` must be within `given`, {list(given)}: log p of these needs "
-                f"it too. Received: {list(names)}."
+                f"`proposal` must be within `given`, {list(given)}: log p of these "
+                f"needs it too. Received: {list(names)}."
             )
         if batch.present is not None:
             columns = [self.modality_names.index(name) for name in names]

@@ -105,8 +105,8 @@ def joint_coherence(evaluation: Evaluation) -> Entry:
         else "share of draws in which the classifiers of all modalities agree"
     )
     entry: Entry = {
-        "protocol": f"{what}; z from the prior N(0, I), and from a Gaussian mixture and "
-        "a normalising flow fitted to draws from the posteriors of training rows; "
+        "protocol": f"{what}; z from the prior N(0, I), and from a Gaussian mixture "
+        "and a normalising flow fitted to draws from the posteriors of training rows; "
         "styles from their prior",
         "seed": evaluation.options.seed,
         "num_samples": evaluation.options.num_samples,

@@ -1,7 +1,5 @@
 """Log-likelihoods of a run: entries of evaluation.json."""
 
-from typing import Any
-
 import numpy as np
 
 from trainers.evaluation import (
@@ -12,7 +10,6 @@ from trainers.evaluation import (
     first_rows,
     progress,
 )
-
 
 #: Rows, unless the user says how many: one costs thousands of decoder runs.
 LIKELIHOOD_ROWS = 50
