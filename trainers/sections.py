@@ -240,20 +240,14 @@ def _calibration(entry: Entry, _) -> list[Block]:
     lines: dict[str, dict[str, list[float]]] = {}
     rows = {}
     for subset, targets in entry["by_subset"].items():
-        for target, found in targets.items():
-            levels = found.get("coverage", found)
-            rows[f"{subset} → {target}"] = (
-                found
-                if levels is found
-                else {
-                    **levels,
-                    **{k: v for k, v in found.items() if k != "coverage" and _plain(v)},
-                }
-            )
-            kind = f"{subset.count('+') + 1} given"
-            for level, share in levels.items():
-                if share is not None:
-                    lines.setdefault(kind, {}).setdefault(level, []).append(share)
+        for target, levels in targets.items():
+            row = rows.setdefault(f"{subset} → {target}", {})
+            for level, found in levels.items():
+                row[f"inside {level}"] = found["coverage"]
+                row[f"width {level}"] = found["width"]
+                if found["coverage"] is not None:
+                    kind = lines.setdefault(f"{subset.count('+') + 1} given", {})
+                    kind.setdefault(level, []).append(found["coverage"])
     means = {
         kind: {level: sum(s) / len(s) for level, s in values.items()}
         for kind, values in lines.items()
@@ -265,10 +259,6 @@ def _calibration(entry: Entry, _) -> list[Block]:
         Block(images=({"source": source, "text": "coverage of predictive intervals"},)),
         table(rows, title="By subset and target", corner="given", folded=True),
     ]
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, int | float)
 
 
 def _precision_share(entry: Entry, _) -> list[Block]:

@@ -128,16 +128,37 @@ EXEMPT = {
     "DataError": "an exception",
     **dict.fromkeys(
         [
+            "aggregate_posterior_samples",
+            "attribute_coherence",
+            "average_precision",
             "classifier_accuracy",
+            "classifier_inputs",
             "conditional_coherence",
+            "frechet_distance",
+            "imputation_error",
+            "interval_coverage",
             "joint_coherence",
+            "latent_traversal",
             "linear_probe",
+            "max_f_beta",
             "mean_by_number_given",
+            "precision_recall_distribution",
+            "precision_share",
+            "sample_quality",
+            "swap_styles",
         ],
         "a function of a trained model or its numbers, without state",
     ),
-    "image_classifier": "makes a plain keras.Sequential",
+    **dict.fromkeys(
+        ["PrecisionRecall", "PrecisionShare", "Traversal", "LogLikelihoodEstimate"],
+        "a named tuple of arrays",
+    ),
+    "default_classifier": "makes a plain keras.Sequential",
     "train_classifier": "makes and fits a plain keras.Sequential",
+    "classifier_features": "makes a plain Keras model of a classifier's layers",
+    "inception_features": "wraps a model of keras.applications",
+    "fit_gaussian_mixture": "makes a plain distribution of TFP",
+    "fit_flow": "makes a distribution of TFP's bijectors; tested beside it",
 }
 
 

@@ -247,7 +247,7 @@ def classifier_features(classifier: keras.Sequential) -> keras.Model:
             "`classifier` must have a layer before its last. Received layers: "
             f"{[layer.name for layer in classifier.layers]}."
         )
-    return keras.Model(classifier.inputs, hidden[-1].output)
+    return keras.Model(classifier.inputs[0], hidden[-1].output)
 
 
 #: Until tf_mopoe/metrics/__init__.py names `default_classifier`.

@@ -69,6 +69,11 @@ def linear_probe(
     values = {name: array[:num_train] for name, array in values.items()}
     labels = labels[:num_train]
     test_values, test_labels = _checked(model, test)
+    if labels.shape[1:] != test_labels.shape[1:]:
+        raise ValueError(
+            "Labels must be of one kind in both splits, classes [N] or as many "
+            f"attributes [N, A]. Received: {labels.shape} and {test_labels.shape}."
+        )
     latents = _means(model, values, only_joint=protocol == "joint")  # [N, S or 1, D]
     test_latents = _means(model, test_values)  # [N', S, D]
     probes = [_fit(latents[:, index], labels) for index in range(latents.shape[1])]

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from trainers.evaluation import Entry, Evaluation, as_json, first_rows, progress
 
 
@@ -14,6 +12,7 @@ def conditional_coherence(evaluation: Evaluation) -> Entry:
         mean_by_number_given,
     )
     from tf_mopoe.metrics import conditional_coherence as class_coherence
+    from tf_mopoe.metrics.attribute_scores import mean_of_defined
 
     measure = attribute_coherence if evaluation.has_attributes else class_coherence
     score = "average precision" if evaluation.has_attributes else "accuracy"
@@ -49,7 +48,7 @@ def conditional_coherence(evaluation: Evaluation) -> Entry:
         if evaluation.has_attributes:
             part["by_attribute"] = _by_attribute(evaluation, table)
             table = {
-                subset: {target: mean_of(v) for target, v in row.items()}
+                subset: {target: mean_of_defined(v) for target, v in row.items()}
                 for subset, row in table.items()
             }
         entry[name] = {
@@ -59,12 +58,6 @@ def conditional_coherence(evaluation: Evaluation) -> Entry:
             **part,
         }
     return as_json(entry)
-
-
-def mean_of(values) -> float:
-    """Mean of the numbers; those that are not defined are left out."""
-    values = np.asarray(values, np.float64)
-    return float(values[np.isfinite(values)].mean()) if values.size else float("nan")
 
 
 def _by_attribute(evaluation: Evaluation, table: Mapping) -> Entry:
@@ -81,11 +74,12 @@ def _by_attribute(evaluation: Evaluation, table: Mapping) -> Entry:
 def _classifier_scores(evaluation: Evaluation) -> dict[str, float]:
     """On the rows measured: accuracy, or mean average precision of attributes."""
     from tf_mopoe.metrics import average_precision, classifier_accuracy
+    from tf_mopoe.metrics.attribute_scores import mean_of_defined
 
     values, labels = evaluation.data
     if evaluation.has_attributes:
         return {
-            name: mean_of(average_precision(classifier, values[name], labels))
+            name: mean_of_defined(average_precision(classifier, values[name], labels))
             for name, classifier in evaluation.classifiers.items()
         }
     return {

@@ -80,7 +80,7 @@ def precision_share(evaluation: Evaluation) -> Entry:
             "mean over rows and latent dimensions",
             "split": evaluation.split,
             "num_rows": evaluation.num_rows,
-            "mean": {name: np.mean(values) for name, values in found.items()},
-            "by_dimension": found,
+            "mean": found.mean,
+            "by_dimension": found.by_dimension,
         }
     )

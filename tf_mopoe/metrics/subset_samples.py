@@ -1,0 +1,230 @@
+"""Latents of every subset of the modalities, decoded and shown to the judges."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mopoe.data import ordered_batches
+from tf_mopoe.distributions import noise
+from tf_mopoe.distributions.components import independent_components
+from tf_mopoe.metrics.classifiers import classifier_inputs
+from tf_mopoe.models import MultimodalVAE
+from tf_mopoe.subsets import membership_mask
+
+#: Which posterior a given subset stands for: its own product of experts (the published
+#: evaluation), or the uniform mixture of the products of all its non-empty subsets
+#: (what `posterior` of a MoPoE-VAE is by default).
+SUBSET_POSTERIORS = ("product", "mixture")
+#: What is decoded: one draw from that posterior a row, or its mean.
+LATENTS = ("sample", "mean")
+
+
+def complete_data(
+    model: MultimodalVAE, data: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The model's modalities of `data`.
+
+    Raises:
+      ValueError: If one is missing, or there are flags of missing rows.
+    """
+    names = model.modality_names
+    if not set(names) <= set(data) or "present" in data:
+        raise ValueError(
+            f"The data must hold all of the model's modalities {list(names)}, complete,"
+            " without flags `present`: select the complete rows. "
+            f"Received: {sorted(data)}."
+        )
+    return {name: data[name] for name in names}
+
+
+def judged_batches(
+    model: MultimodalVAE,
+    data: Mapping[str, np.ndarray],
+    classifiers: Mapping[str, keras.Model],
+    *,
+    posterior: str,
+    latent: str,
+    seed: int,
+    batch_size: int,
+    progress: Callable[[Iterable], Iterable],
+) -> Iterator[dict[str, np.ndarray]]:
+    """What the classifiers say of every modality decoded from every subset's latent.
+
+    Args:
+      model: The model, of at most 12 modalities.
+      data: All its modalities, `[N, *event_shape]`, complete.
+      classifiers: Modality name to a network to logits `[B, O]`.
+      posterior: One of `SUBSET_POSTERIORS`.
+      latent: One of `LATENTS`.
+      seed: Of the draws.
+      batch_size: Rows at a time.
+      progress: Wraps the iterable of batches.
+
+    Yields:
+      Modality name to logits `[B, S, O]`, subsets in the order of `membership_mask`,
+      batches in the order of rows.
+
+    Raises:
+      ValueError: If an argument is not as described, or logits are not finite.
+    """
+    for name, value, known in (
+        ("posterior", posterior, SUBSET_POSTERIORS),
+        ("latent", latent, LATENTS),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"`{name}` must be one of {list(known)}. Received: {value!r}."
+            )
+    check_classifiers(classifiers, model.modality_names)
+    batches = ordered_batches(complete_data(model, data), batch_size)
+    seeds = tf.TensorSpec([2], tf.int32)
+
+    @tf.function(autograph=False, input_signature=[batches.element_spec, seeds])
+    def latents_of(batch, seed):
+        return subset_latents(
+            model, batch, posterior=posterior, latent=latent, seed=seed
+        )
+
+    judges = {
+        name: _judge(model, name, classifiers[name], draw_style=latent == "sample")
+        for name in model.modality_names
+    }
+    base = noise.stateless_seed(seed)
+    for step, batch in enumerate(progress(batches)):
+        z_seed, style_seed = noise.split_seed(noise.fold_in(base, step))
+        z = latents_of(batch, z_seed)  # [B, S, D]
+        yield {
+            name: checked_logits(
+                name, judges[name](z, noise.fold_in(style_seed, index))
+            )
+            for index, name in enumerate(model.modality_names)
+        }
+
+
+def subset_latents(
+    model: MultimodalVAE,
+    batch: Mapping[str, tf.Tensor],
+    *,
+    posterior: str,
+    latent: str,
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """One z a row and subset, drawn independently, or the mean.
+
+    Args:
+      model: The model.
+      batch: All its modalities, complete.
+      posterior: One of `SUBSET_POSTERIORS`.
+      latent: One of `LATENTS`.
+      seed: int32 `[2]`, of the draws.
+
+    Returns:
+      `[B, S, D]`, subsets in the order of `membership_mask`.
+    """
+    loc, log_scale = model.subset_posteriors(batch)  # [B, S, D]
+    mask = membership_mask(len(model.modality_names))  # [S, M]
+    # Component c belongs to the mixture of subset s: it has no modality that s has not.
+    within = ~np.any(mask[np.newaxis] & ~mask[:, np.newaxis], axis=-1)  # [S, S]
+    if latent == "mean":
+        if posterior == "product":
+            return loc
+        weights = within / within.sum(axis=1, keepdims=True)
+        return tf.einsum("sc,bcd->bsd", tf.constant(weights, loc.dtype), loc)
+    noise_seed, component_seed = noise.split_seed(seed)
+    draws = noise.standard_normal(tf.shape(loc), noise_seed, loc.dtype)
+    z = loc + tf.exp(log_scale) * draws
+    if posterior == "product":
+        return z
+    available = tf.broadcast_to(within, tf.concat([tf.shape(loc)[:2], [len(mask)]], 0))
+    [component] = tf.unstack(independent_components(available, 1, component_seed))
+    return tf.gather(z, component, batch_dims=1)
+
+
+def decoded_logits(
+    model: MultimodalVAE,
+    name: str,
+    classifier: keras.Model,
+    z: tf.Tensor,
+    style: tf.Tensor | None,
+) -> tf.Tensor:
+    """What a classifier, in inference mode, says of the mean of p(x_m | z, s_m).
+
+    Args:
+      model: The model.
+      name: Of the modality.
+      classifier: Its classifier.
+      z: `[N, D]`.
+      style: `[N, D_m]`; None for 0, or where there is none.
+
+    Returns:
+      Logits `[N, O]`.
+    """
+    modality = model.modalities[model.modality_names.index(name)]
+    symbols = modality.num_classes
+    if modality.likelihood == "categorical":  # one-hot data: the mean is not
+        symbols = modality.event_shape[-1]
+    decoded = model.decode_modality(name, z, style)
+    return classifier(classifier_inputs(decoded, num_symbols=symbols), training=False)
+
+
+def checked_logits(name: str, logits) -> np.ndarray:
+    """The logits as an array.
+
+    Raises:
+      ValueError: If they are not finite.
+    """
+    logits = np.asarray(logits)
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            f"The classifier of {name!r} must give finite logits of decoded values. "
+            "Received: NaN or infinity. Has the model's training diverged?"
+        )
+    return logits
+
+
+def _judge(model, name, classifier, *, draw_style):
+    """A function from latents `[B, S, D]` and a seed to logits `[B, S, O]`."""
+    size = model.modalities[model.modality_names.index(name)].style_dim
+    subsets = 2 ** len(model.modality_names) - 1
+    dtype = tf.as_dtype(model.latent_dtype)
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, subsets, model.latent_dim], dtype),
+            tf.TensorSpec([2], tf.int32),
+        ],
+    )
+    def judge(z, seed):
+        flat = tf.reshape(z, [-1, model.latent_dim])
+        style = None  # the mean of its prior
+        if size and draw_style:
+            style = noise.standard_normal([tf.shape(flat)[0], size], seed, dtype)
+            style = tf.ensure_shape(style, [None, size])
+        logits = decoded_logits(model, name, classifier, flat, style)
+        return tf.reshape(logits, [-1, subsets, logits.shape[-1]])
+
+    return judge
+
+
+def check_classifiers(
+    classifiers: Mapping[str, keras.Model], modality_names: Sequence[str]
+) -> None:
+    """Raises ValueError unless there is a classifier for each modality, no more."""
+    if set(classifiers) != set(modality_names):
+        raise ValueError(
+            f"`classifiers` must be one for each of {list(modality_names)}. "
+            f"Received: {sorted(classifiers)}."
+        )
+
+
+def check_attributes(classifiers: Mapping[str, keras.Model], count: int) -> None:
+    """Raises ValueError unless each classifier has as many outputs."""
+    found = {name: network.output_shape[-1] for name, network in classifiers.items()}
+    if set(found.values()) != {count}:
+        raise ValueError(
+            f"`classifiers` must have one logit for each of {count} attributes. "
+            f"Received outputs: {found}."
+        )
