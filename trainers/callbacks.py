@@ -96,7 +96,7 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
 
     def _evaluation(self) -> Evaluation:
         """Of the model as it is; data and classifiers are those of the first one."""
-        options = Options(rows=self.rows, num_samples=self.rows)
+        options = Options(rows=self.rows, num_samples=self.rows, fitted_priors=False)
         return Evaluation(
             self.run,
             self.recipe,

@@ -188,7 +188,7 @@ def summary(report: dict[str, Any]) -> str:
     lines = []
     for group, numbers in groups.items():
         title = group.replace("_", " ").replace("/", ", ")
-        lines.append(f"{title:<52}{'  '.join(numbers)}")
+        lines.append(f"{title:<56}  {'  '.join(numbers)}")
     files = report.get("figures", {}).get("files", [])
     return "\n".join([*lines, *(f"figure  {path}" for path in files)])
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 #: Rows of the training split that the aggregate posterior is fitted on, at most.
 MAX_POSTERIOR_ROWS = 10_000
-#: Components of its Gaussian mixture.
+#: Components of its Gaussian mixture, at most; each has 100 rows or more.
 NUM_COMPONENTS = 50
 
 
@@ -35,6 +35,7 @@ class Options(NamedTuple):
       num_train: Training rows of a linear probe; None: all.
       features: A Keras model that sample quality takes features of images from; None:
         the classifiers.
+      fitted_priors: Whether joint draws are also from fits of the posteriors.
     """
 
     seed: int = 0
@@ -42,6 +43,7 @@ class Options(NamedTuple):
     num_samples: int = 1000
     num_train: int | None = 500
     features: str | None = None
+    fitted_priors: bool = True
 
 
 class Evaluation:
@@ -65,14 +67,12 @@ class Evaluation:
         self.run, self.recipe, self.config, self.model = run, recipe, config, model
         self.split: Split = split
         self.options = options or Options()
-        if like is not None:
-            self.data, self.train, self.classifiers = (
-                like.data,
-                like.train,
-                like.classifiers,
-            )
-            return
-        self.data = first_rows(recipe.load_data(config, split), self.options.rows)
+        self.data: LabelledData
+        if like is None:
+            self.data = first_rows(recipe.load_data(config, split), self.options.rows)
+        else:
+            self.data, self.train = like.data, like.train
+            self.classifiers = like.classifiers
 
     @functools.cached_property
     def train(self) -> LabelledData:
@@ -150,9 +150,13 @@ class Evaluation:
         )
 
         options, model = self.options, self.model
+        shape = (options.num_samples, model.latent_dim)
+        drawn = {"prior": np.random.default_rng(options.seed).normal(size=shape)}
+        if not options.fitted_priors:
+            return {"prior": drawn["prior"].astype(np.float32)}
         rows = first_rows(self.train, MAX_POSTERIOR_ROWS).modalities
         latents = aggregate_posterior_samples(model, rows, seed=options.seed)
-        count = max(1, min(NUM_COMPONENTS, len(latents) // 20))
+        count = max(1, min(NUM_COMPONENTS, len(latents) // 100))
         fits = {
             "gaussian_mixture": fit_gaussian_mixture(
                 latents, num_components=count, seed=options.seed
@@ -162,8 +166,6 @@ class Evaluation:
             fits["flow"] = fit_flow(
                 latents, seed=options.seed, progress=progress("fitting the flow")
             )
-        shape = (options.num_samples, model.latent_dim)
-        drawn = {"prior": np.random.default_rng(options.seed).normal(size=shape)}
         for name, fit in fits.items():
             drawn[name] = fit.sample(options.num_samples, seed=[0, options.seed])
         return {name: np.asarray(z, np.float32) for name, z in drawn.items()}

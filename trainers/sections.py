@@ -13,6 +13,7 @@ from trainers.report import (
     number,
     table,
 )
+from trainers.scalars import NOT_NUMBERS
 
 Entry = Mapping[str, Any]
 GIVEN = "number of given modalities"
@@ -156,7 +157,8 @@ def _transposed(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, An
 
 
 def _joint_coherence(entry: Entry, _) -> list[Block]:
-    return [_bars({k: v for k, v in entry.items() if isinstance(v, float)})]
+    draws = {k: v for k, v in entry.items() if k not in {*NOT_NUMBERS, "protocol"}}
+    return [_bars(draws)]
 
 
 def _bars(values: Mapping[str, float | None], title: str = "") -> Block:
@@ -238,7 +240,7 @@ def _imputation(entry: Entry, _) -> list[Block]:
 
 def _calibration(entry: Entry, _) -> list[Block]:
     lines: dict[str, dict[str, list[float]]] = {}
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for subset, targets in entry["by_subset"].items():
         for target, levels in targets.items():
             row = rows.setdefault(f"{subset} → {target}", {})

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.decomposition import PCA
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from tests import closed_forms
 from tests.tiny_models import LATENT_DIM, experts_of, tiny_batch, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
+from tf_mopoe.metrics import imputation
 from tf_mopoe.metrics.imputation import ALPHAS, imputation_error, interval_coverage
 
 SIZES = {"a": 3, "b": 4, "c": 2}
@@ -149,6 +150,20 @@ def test_many_inputs_are_reduced_to_principal_components():
     assert abs(unreduced - expected) > 0.05 * expected
 
 
+def test_penalty_is_chosen_on_some_of_many_outputs(monkeypatch):
+    monkeypatch.setattr(imputation, "MOST_OUTPUTS", 2)
+    train, test = tiny_batch("ab", rows=30), tiny_batch("ab", rows=30, seed=2)
+    train["a"][:, 1] += 5 * train["b"][:, 0]  # between the two that are looked at
+    scaler = StandardScaler().fit(train["b"])
+    inputs, outputs = scaler.transform(train["b"]), train["a"]
+    few = RidgeCV(alphas=ALPHAS).fit(inputs, outputs[:, [0, 2]])
+    assert few.alpha_ != RidgeCV(alphas=ALPHAS).fit(inputs, outputs).alpha_
+    ridge = Ridge(few.alpha_).fit(inputs, outputs)
+    expected = rmse(test["a"], ridge.predict(scaler.transform(test["b"])))
+    found = imputation_error(tiny_model("ab"), train, test)["b"]["a"]["ridge"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def wide_modality():
     return Modality(
         "wide", (130,), keras.layers.Dense(3, "tanh"), keras.layers.Dense(130)
@@ -188,8 +203,11 @@ def test_class_indices_are_scored_by_the_share_that_is_wrong():
     )
     model = tiny_model(["a", text])
     rng = np.random.default_rng(0)
-    train = {**tiny_batch("a", rows=30), "text": rng.integers(3, size=(30, 4))}
-    test = {**tiny_batch("a", rows=20), "text": rng.integers(3, size=(20, 4))}
+    text = rng.choice(3, p=[0.1, 0.3, 0.6], size=(50, 4))
+    train = {**tiny_batch("a", rows=30), "text": text[:30]}
+    test = {**tiny_batch("a", rows=20), "text": text[30:]}
+    for data in (train, test):  # nothing that the indices' size would tell
+        data["a"] += 3 * (data["text"][:, :3] == 1)
     errors = imputation_error(model, train, test)
     loc, _ = model.experts[0](model.encoders[0](test["a"]))
     decoded = np.argmax(model.decoders[1](loc), axis=-1)
@@ -344,7 +362,7 @@ def test_errors_say_what_was_expected():
     with pytest.raises(ValueError, match=r"`test` must hold all.*none of: \['b'\]"):
         imputation_error(model, data, {"a": data["a"]})
     never = {**data, "present": {"b": np.zeros(8, bool)}}
-    with pytest.raises(ValueError, match="`train` must have rows with modality 'b'"):
+    with pytest.raises(ValueError, match="`train` must have rows of 'b'"):
         imputation_error(model, never, data)
     for levels, samples in [([1.0], 100), ([0.0], 100), ([0.9, 0.95], 38)]:
         with pytest.raises(ValueError, match=r"`levels` must be in \(0, 1\)"):

@@ -232,7 +232,7 @@ def test_tensorboard_gets_numbers_and_images_during_training(tiny_run):
     ).Reload()
     tags = events.Tags()["tensors"]
     assert "evaluation/conditional_coherence/product/by_number_given/1" in tags
-    assert "evaluation/joint_coherence/flow" in tags
+    assert "evaluation/joint_coherence/prior" in tags
     images = {"reconstructions", "imputation", "samples", "traversal"}
     assert {f"evaluation/{name}" for name in images} <= set(tags)
     (value,) = events.Tensors("evaluation/linear_probe/joint/by_number_given/5")

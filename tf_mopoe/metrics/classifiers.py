@@ -60,9 +60,9 @@ def default_classifier(
 ) -> keras.Sequential:
     """A small classifier with dropout, chosen by the shape of the events.
 
-    Images: convolutions that halve the image, three or as many as lead to 4 x 4.
-    Text: three convolutions, then the maximum over places, so a word counts wherever
-    it stands. Vectors: two dense layers; columns should be of a size about 1.
+    Images: convolutions that halve the image, three or as many as lead to 4 x 4, then a
+    dense layer. Text: three convolutions, then the maximum over places: a word counts
+    wherever it stands. Vectors: two dense layers; columns should be of a size about 1.
 
     Args:
       event_shape: Of the modality: (height, width, channels), (size,), or of a text
@@ -120,7 +120,8 @@ def _hidden_layers(shape, options: Callable[[], dict[str, Any]]):
         layers.Conv2D(min(32 * 2**n, 128), 3, strides=2, padding="same", **options())
         for n in range(halvings)
     ]
-    return [*convolutions, layers.Flatten()]
+    # Dense: as many features as a few hundred rows can tell the covariance of.
+    return [*convolutions, layers.Flatten(), layers.Dense(128, **options())]
 
 
 def train_classifier(
@@ -248,7 +249,3 @@ def classifier_features(classifier: keras.Sequential) -> keras.Model:
             f"{[layer.name for layer in classifier.layers]}."
         )
     return keras.Model(classifier.inputs[0], hidden[-1].output)
-
-
-#: Until tf_mopoe/metrics/__init__.py names `default_classifier`.
-image_classifier = default_classifier

@@ -162,7 +162,7 @@ def joint_coherence(
         logits = _joint_logits(
             model, modality.name, classifiers[modality.name], columns, batch_size
         )
-        verdicts.append(np.argmax(logits, axis=-1) if attributes else np.argmax(logits, axis=-1))
+        verdicts.append(logits > 0 if attributes else np.argmax(logits, axis=-1))
     return float(np.mean(np.all(np.equal(verdicts, verdicts[0]), axis=0)))
 
 

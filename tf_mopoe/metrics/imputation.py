@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from sklearn.decomposition import PCA
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,8 +21,9 @@ from tf_mopoe.subsets import membership_mask, subset_indices, subset_names
 
 #: Penalties that the ridge regressions choose from.
 ALPHAS = np.logspace(-2, 5, 8)
-#: Sources with more inputs are reduced to as many principal components.
-MOST_INPUTS = 100
+#: More inputs become as many principal components; on as many outputs, evenly spaced,
+#: the penalty is chosen.
+MOST_INPUTS, MOST_OUTPUTS = 100, 250
 
 
 def imputation_error(
@@ -41,8 +42,9 @@ def imputation_error(
     s_t = 0, the mean of its prior. `"mean"`: the training mean of every element.
     `"ridge"`: a ridge regression from one modality of the subset, the one with the
     smallest leave-one-out error on the training rows, which also choose its penalty.
-    Inputs are standardised, class indices one-hot; more than 100 are reduced to their
-    first 100 principal components, so that images take seconds.
+    Inputs are standardised, class indices one-hot. So that images take seconds, more
+    than 100 inputs are reduced to their first 100 principal components, and the errors
+    to choose by are those of at most 250 elements of the target.
 
     Errors are root mean squares over rows and elements, in units of the data (uint8:
     of [0, 1]). Of class indices they are the share of symbols that are wrong: the model
@@ -84,13 +86,13 @@ def imputation_error(
         z, here = _subset_means(model, batch, mask, posterior), _presence(model, batch)
         actual = [_filled(batch[name].numpy(), h) for name, h in zip(names, here.T)]
         fixed = [_errors(*three) for three in zip(modalities, actual, constants)]
-        regressed = {None: np.full(len(here), np.nan)}
+        regressed: dict[Any, np.ndarray] = {None: np.full(len(here), np.nan)}
         for source, reduction in reductions.items():
             features = reduction.transform(_inputs(modalities[source], actual[source]))
             for target in (t for s, t in ridges if s == source):
-                found = ridges[source, target].predict(features)
-                errors = _errors(modalities[target], actual[target], found)
-                regressed[source, target] = errors
+                found = ridges[source, target][1].predict(features)
+                own = _errors(modalities[target], actual[target], found)
+                regressed[source, target] = own
         for row, target in pairs:
             decoded = model.decode_modality(names[target], z[:, row]).numpy()
             own = _errors(modalities[target], actual[target], decoded)
@@ -101,8 +103,8 @@ def imputation_error(
     results: dict[str, dict[str, dict[str, float | None]]] = {}
     for row, target in pairs:
         power = 0.5 if modalities[target].num_classes is None else 1.0
-        errors = _divided(sums[row, target], totals[row, target]) ** power
-        found = dict(zip(("model", "mean", "ridge"), errors.tolist()))
+        means = _divided(sums[row, target], totals[row, target]) ** power
+        found = dict(zip(("model", "mean", "ridge"), means.tolist()))
         if best[row, target] is None:
             found["ridge"] = None
         results.setdefault(subset_names(names)[row], {})[names[target]] = found
@@ -124,7 +126,7 @@ def _rows(model, data, argument) -> dict[str, Any]:
     return {**{name: np.asarray(data[name]) for name in names}, "present": present}
 
 
-def _presence(model, rows) -> np.ndarray:
+def _presence(model, rows):
     """bool `[N, M]`."""
     return np.stack([rows["present"][name] for name in model.modality_names], axis=1)
 
@@ -143,7 +145,7 @@ def _inputs(modality: Modality, values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1)
 
 
-def _errors(modality: Modality, actual, predicted) -> np.ndarray:
+def _errors(modality: Modality, actual, predicted):
     """Mean squares over elements, or shares of wrong symbols, `[B]`."""
     if modality.num_classes is None:
         elements = np.square(predicted.reshape([-1, *modality.event_shape]) - actual)
@@ -154,13 +156,11 @@ def _errors(modality: Modality, actual, predicted) -> np.ndarray:
     return elements.reshape(len(actual), -1).mean(axis=1, dtype=np.float64)
 
 
-def _constant(modality: Modality, train) -> np.ndarray:
+def _constant(modality: Modality, train):
     """Mean, or the most frequent symbol, of every place: `[1, *event_shape]`."""
     array, here = train[modality.name], train["present"][modality.name]
     if not here.any():
-        raise ValueError(
-            f"`train` must have rows with modality {modality.name!r}. Received: none."
-        )
+        raise ValueError(f"`train` must have rows of {modality.name!r}. Received none.")
     if modality.num_classes is not None:
         symbols = range(modality.num_classes)
         counts = [np.sum(array[here] == symbol, axis=0) for symbol in symbols]
@@ -171,12 +171,10 @@ def _constant(modality: Modality, train) -> np.ndarray:
 
 
 def _fit_ridges(model, train, num_train, progress):
-    """Source to what makes features of its inputs; (source, target) to the ridge."""
+    """Source to what makes its features; (source, target) to the score and ridge."""
     here = _presence(model, train)[:num_train]
-    values = [
-        _filled(train[modality.name][:num_train], here[:, index])
-        for index, modality in enumerate(model.modalities)
-    ]
+    first = [train[name][:num_train] for name in model.modality_names]
+    values = [_filled(array, flag) for array, flag in zip(first, here.T)]
     reductions, ridges = {}, {}
     for source in progress(range(len(values))):
         own = here[:, source]
@@ -192,14 +190,18 @@ def _fit_ridges(model, train, num_train, progress):
             both = here[own, target]
             if target != source and modality.num_classes is None and both.sum() > 1:
                 outputs = values[target][own][both].reshape(both.sum(), -1)
-                ridges[source, target] = RidgeCV(ALPHAS).fit(features[both], outputs)
+                width = outputs.shape[1]
+                some = np.linspace(0, width - 1, min(width, MOST_OUTPUTS)).astype(int)
+                chosen = RidgeCV(ALPHAS).fit(features[both], outputs[:, some])
+                ridge = Ridge(chosen.alpha_).fit(features[both], outputs)
+                ridges[source, target] = chosen.best_score_, ridge
     return reductions, ridges
 
 
 def _best(ridges, members: np.ndarray, target: int) -> tuple[int, int] | None:
     """(source, target) of the least leave-one-out error, sources bool `[M]`."""
     fitted = [(s, t) for s, t in ridges if members[s] and t == target]
-    return max(fitted, key=lambda key: ridges[key].best_score_, default=None)
+    return max(fitted, key=lambda key: ridges[key][0], default=None)
 
 
 def _subset_means(model, batch, mask, posterior) -> tf.Tensor:
@@ -259,8 +261,7 @@ def interval_coverage(
       `{"coverage", "width"}`: the share of elements inside, and the mean width.
 
     Raises:
-      ValueError: If a level is not in (0, 1) or K too small for it, a subset is unknown
-        or leaves no target, or a modality is not in the data.
+      ValueError: If K is too small for a level, or a subset leaves out no modality.
     """
     ranks = np.array([_rank(level, num_samples) for level in levels])
     rows, names = _rows(model, data, "data"), model.modality_names

@@ -1,5 +1,6 @@
 """Latents of every subset of the modalities, decoded and shown to the judges."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
@@ -190,13 +191,6 @@ def _judge(model, name, classifier, *, draw_style):
     subsets = 2 ** len(model.modality_names) - 1
     dtype = tf.as_dtype(model.latent_dtype)
 
-    @tf.function(
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([None, subsets, model.latent_dim], dtype),
-            tf.TensorSpec([2], tf.int32),
-        ],
-    )
     def judge(z, seed):
         flat = tf.reshape(z, [-1, model.latent_dim])
         style = None  # the mean of its prior
@@ -206,7 +200,14 @@ def _judge(model, name, classifier, *, draw_style):
         logits = decoded_logits(model, name, classifier, flat, style)
         return tf.reshape(logits, [-1, subsets, logits.shape[-1]])
 
-    return judge
+    return tf.function(
+        functools.partial(judge),  # else TensorFlow warns of tracing each modality's
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, subsets, model.latent_dim], dtype),
+            tf.TensorSpec([2], tf.int32),
+        ],
+    )
 
 
 def check_classifiers(

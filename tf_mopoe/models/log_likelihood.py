@@ -149,7 +149,9 @@ class LogLikelihoodMixin(keras.Model):
             *(tf.where(explains, x, default) for x, default in zip(difference, nothing))
         )
 
-    def _checked_names(self, field: str, names: Sequence[str], batch: Batch):
+    def _checked_names(
+        self, field: str, names: Sequence[str], batch: Batch
+    ) -> tuple[str, ...]:
         unknown = (
             [names]
             if isinstance(names, str)
@@ -163,13 +165,13 @@ class LogLikelihoodMixin(keras.Model):
         return tuple(name for name in self.modality_names if name in names)
 
     def _checked_given(self, given: Sequence[str], batch: Batch) -> tuple[str, ...]:
-        given = self._checked_names("given", given, batch)
-        if set(given) == set(batch.values):
+        checked = self._checked_names("given", given, batch)
+        if set(checked) == set(batch.values):
             raise ValueError(
                 "`given` must leave a modality of the batch to explain. "
                 f"Received: {list(given)}, all that the batch has."
             )
-        return given
+        return checked
 
     def _checked_proposal(self, proposal, batch: Batch, given) -> tuple[str, ...]:
         names = self._checked_names("proposal", proposal, batch)
@@ -202,7 +204,7 @@ class LogLikelihoodMixin(keras.Model):
         count = next(iter(batch.values.values())).shape[0]
         rows = max(1, MAX_ELEMENTS // (row * num_samples))
         seeds = tf.random.experimental.stateless_split(seed, count, alg="philox")
-        compiled = self._compiled_log_weights(steps, per_step, names)
+        compiled = self._compiled_log_weights(batch, steps, per_step, names)
         parts = []
         for start in range(0, count, rows):
             here = slice(start, start + rows)
@@ -215,11 +217,11 @@ class LogLikelihoodMixin(keras.Model):
             )
         return tf.concat(parts, axis=1)[:num_samples]
 
-    def _compiled_log_weights(self, steps: int, per_step: int, names):
-        """`_log_weights` with these arguments as a compiled function, kept."""
+    def _compiled_log_weights(self, batch: Batch, steps: int, per_step: int, names):
+        """`_log_weights` for batches like this as a compiled function, kept."""
         # Not an attribute: Keras would track it.
         kept = self.__dict__.setdefault("_compiled_for_log_weights", {})
-        key = (steps, per_step, names)
+        key = (tuple(batch.values), batch.present is None, steps, per_step, names)
         if key not in kept:
             kept[key] = tf.function(
                 functools.partial(

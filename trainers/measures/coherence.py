@@ -1,6 +1,7 @@
 """Coherence and linear probes of a run: entries of evaluation.json."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from trainers.evaluation import Entry, Evaluation, as_json, first_rows, progress
 
@@ -35,9 +36,10 @@ def conditional_coherence(evaluation: Evaluation) -> Entry:
         ("mixture", "mixture", "sample"),
         ("product_mean", "product", "mean"),
     ):
-        table = measure(
+        table: Mapping[str, Any] = measure(
             evaluation.model,
-            *evaluation.data,
+            evaluation.data.modalities,
+            evaluation.data.labels,
             evaluation.classifiers,
             posterior=posterior,
             latent=latent,
