@@ -45,7 +45,7 @@ def make_parser() -> ArgumentParser:
         type=_count,
         metavar="N",
         help="rows of the test split, the first ones; default: all, but 50 for "
-        "log-likelihoods and 100 for calibration",
+        "log-likelihoods and calibration",
     )
     parser.add_argument(
         "--num-samples",

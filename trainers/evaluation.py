@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 #: Rows of the training split that the aggregate posterior is fitted on, at most.
 MAX_POSTERIOR_ROWS = 10_000
+#: Fewer say nothing about a flow.
+MIN_FLOW_ROWS = 100
 #: Components of its Gaussian mixture, at most; each has 100 rows or more.
 NUM_COMPONENTS = 50
 
@@ -162,7 +164,7 @@ class Evaluation:
                 latents, num_components=count, seed=options.seed
             )
         }
-        if model.latent_dim > 1:
+        if model.latent_dim > 1 and len(latents) >= MIN_FLOW_ROWS:
             fits["flow"] = fit_flow(
                 latents, seed=options.seed, progress=progress("fitting the flow")
             )

@@ -110,7 +110,7 @@ def prior_forgotten(model, monkeypatch):
     monkeypatch.setattr(
         model,
         "_log_mixture",
-        lambda view, z: log_mixture(view, z) + module.log_density(module._STANDARD, z),
+        lambda view, z: log_mixture(view, z) + module._log_standard_normal(z),
     )
 
 
@@ -230,6 +230,7 @@ def test_published_estimator_reads_samples_of_other_rows():
 def test_loss_weights_play_no_part():
     x = data()
     plain, weighted = linear_model(MoPoEVAE), linear_model(MoPoEVAE, beta=7.0)
+    weighted.reconstruction_weights = dict.fromkeys("abc", 3.0)
     np.testing.assert_allclose(
         plain.log_likelihood(x, num_samples=10, seed=0),
         weighted.log_likelihood(x, num_samples=10, seed=0),
@@ -285,3 +286,52 @@ def test_log_weights_can_be_computed_inside_a_graph():
     whole = step(x, seeds)
     alone = step({name: value[1:2] for name, value in x.items()}, seeds[1:2])
     np.testing.assert_allclose(alone[:, 0], whole[:, 1], rtol=1e-5)
+
+
+def test_conditional_effective_sample_size_is_the_smaller_of_its_two():
+    model, x = linear_model(MoPoEVAE), data()
+    joint_seed, given_seed = module.noise.split_seed(module.noise.stateless_seed(5))
+    batch = model.unpack_batch(x)
+    part = module._restricted(batch, ("a",), model.modality_names)
+    sizes = []
+    for each, seed in ((batch, joint_seed), (part, given_seed)):
+        weights = np.exp(model._log_weights_in_parts(each, seed, 50, None).numpy())
+        sizes.append(weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0))
+    estimate = model.log_likelihood_estimate(x, ["a"], num_samples=50, seed=5)
+    assert np.abs(sizes[0] - sizes[1]).min() > 0.5
+    np.testing.assert_allclose(
+        estimate.effective_sample_size, np.min(sizes, axis=0), rtol=1e-4
+    )
+
+
+def test_product_proposal_has_the_models_prior_expert():
+    model, x = linear_model(MoPoEVAE), data()
+    batch = model.unpack_batch(x)
+    encoded = model._encode_batch(batch)
+    loc, log_scale = (field.numpy().astype(float) for field in encoded.experts)
+    for names, with_prior in ((("a", "b", "c"), True), (("a", "c"), False)):
+        found, _ = model._proposal_components(encoded, batch, names)
+        members = ["abc".index(name) for name in names]
+        for row in range(3):
+            expected = closed_forms.product_by_formula(
+                loc[row, members],
+                np.exp(log_scale[row, members]),
+                prior_expert=with_prior,
+            )
+            np.testing.assert_allclose(found.loc[row, 0], expected[0], rtol=1e-4)
+            np.testing.assert_allclose(
+                np.exp(found.log_scale[row, 0]), expected[1], rtol=1e-4
+            )
+
+
+def test_double_precision_no_rows_and_impossible_values():
+    model, x = linear_model(MoPoEVAE, styles=True, dtype="float64"), data()
+    assert model.latent_dtype == "float64"
+    # The same draws would need the same generator: only the truth is compared.
+    estimate = model.log_likelihood_estimate(x, num_samples=K, seed=0)
+    error = np.abs(estimate.log_likelihood - log_evidence(model, x))
+    assert np.all(error < 5 * estimate.standard_error.numpy())
+    assert model.log_likelihood({n: v[:0] for n, v in x.items()}).shape == (0,)
+    single = linear_model(MoPoEVAE)
+    far = {name: 1e25 * value for name, value in x.items()}
+    assert np.all(single.log_likelihood(far, num_samples=5, seed=0) == -np.inf)

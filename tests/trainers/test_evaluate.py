@@ -13,7 +13,7 @@ import tensorflow as tf
 from trainers import evaluate
 from trainers.run_folder import RunFolder
 
-FEW = ["--rows", "40", "--num-samples", "40"]
+FEW = ["--rows", "20", "--num-samples", "20"]
 COUNTS = {
     "conditional_coherence": {"seed", "num_rows", "samples_per_row"},
     "joint_coherence": {"seed", "num_samples"},
@@ -48,7 +48,7 @@ def test_every_number_has_its_protocol_seed_counts_and_time(report):
         assert report[name]["seconds"] >= 0
         assert counts <= set(report[name])
         if "num_rows" in counts:
-            assert report[name]["num_rows"] == 40
+            assert report[name]["num_rows"] == 20
 
 
 def test_tables_are_of_every_subset_and_target(report):
@@ -81,7 +81,7 @@ def test_conditional_log_likelihood_is_a_difference_of_joint_ones(report):
         # One image of five: its density is a part of the whole's.
         assert abs(target["mean"]) < abs(entry["joint"]["mean"])
         assert target["standard_error_of_draws"] > 0
-    assert 1 <= entry["joint"]["median_effective_sample_size"] <= 40
+    assert 1 <= entry["joint"]["median_effective_sample_size"] <= 20
 
 
 def test_figures_are_no_blank_pages(report):

@@ -247,6 +247,7 @@ def test_rows_that_do_not_fit_in_memory_are_read_from_disk(made):
             np.testing.assert_array_equal(value, there[name][index])
 
 
+@pytest.mark.slow
 def test_training_from_disk_with_holes_resumes(made, tmp_path):
     more = ["memory=0", "missing=0.3"]
     assert run_train("mnist_svhn_text", made, tmp_path / "a", *more, epochs=2) == 0
@@ -353,6 +354,7 @@ def test_an_error_of_a_builder_is_the_users(made):
         tfds_data.prepare(config_of("polymnist", made), make)
 
 
+@pytest.mark.slow
 def test_a_run_lives_without_the_files_that_its_data_were_made_of(
     made, tmp_path, capsys
 ):

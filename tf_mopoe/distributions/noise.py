@@ -5,6 +5,7 @@ since XLA makes them from the same bits in another way. So these are made here.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -56,3 +57,33 @@ def standard_normal(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.
       dtype: float32 (no value beyond 5.3) or float64 (8.1).
     """
     return math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform(shape, seed, dtype) - 1.0)
+
+
+def draws_by_row(seeds: tf.Tensor, count: int, sizes: Mapping[str, int], dtype):
+    """Of each row from its own seed: points in (0, 1) and normals by name.
+
+    Args:
+      seeds: int32 `[B, 2]`.
+      count: Of draws K.
+      sizes: Name to size D.
+      dtype: Of the normals.
+
+    Returns:
+      float64 `[K, B]` and name to `[K, B, D]`; the first k are the same for any K.
+    """
+
+    def of_row(seed):
+        point_seed, normal_seed = split_seed(seed)
+        return uniform([count], point_seed, tf.float64), {
+            name: standard_normal([count, size], fold_in(normal_seed, index), dtype)
+            for index, (name, size) in enumerate(sizes.items())
+        }
+
+    signature = (
+        tf.TensorSpec([count], tf.float64),
+        {name: tf.TensorSpec([count, size], dtype) for name, size in sizes.items()},
+    )
+    points, normals = tf.map_fn(of_row, seeds, fn_output_signature=signature)
+    return tf.transpose(points), {
+        name: tf.transpose(x, [1, 0, 2]) for name, x in normals.items()
+    }

@@ -82,12 +82,16 @@ def judged_batches(
     batches = ordered_batches(complete_data(model, data), batch_size)
     seeds = tf.TensorSpec([2], tf.int32)
 
-    @tf.function(autograph=False, input_signature=[batches.element_spec, seeds])
     def latents_of(batch, seed):
         return subset_latents(
             model, batch, posterior=posterior, latent=latent, seed=seed
         )
 
+    latents_of = tf.function(
+        functools.partial(latents_of),  # see `_judge`
+        autograph=False,
+        input_signature=[batches.element_spec, seeds],
+    )
     judges = {
         name: _judge(model, name, classifiers[name], draw_style=latent == "sample")
         for name in model.modality_names

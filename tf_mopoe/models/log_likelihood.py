@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,28 +13,17 @@ from tf_mopoe.distributions.components import component_at
 from tf_mopoe.distributions.gaussians import log_density, prior_mask, subset_products
 from tf_mopoe.models.batches import Batch
 from tf_mopoe.models.bounds import View
+from tf_mopoe.models.inference import _check_count
+from tf_mopoe.objectives.importance_sampling import (
+    LogLikelihoodEstimate,
+    estimate_from_weights,
+    published_estimate,
+)
 
 #: Numbers of one tensor at a time, at most: 16 MiB, within reach of caches.
 MAX_ELEMENTS = 2**22
 #: What `proposal` may be, besides a list of modalities.
 PROPOSALS = ("mixture", "published")
-
-
-class LogLikelihoodEstimate(NamedTuple):
-    """An estimate of a log-likelihood, and how far to trust it.
-
-    Attributes:
-      log_likelihood: Nats, float64 `[B]`; so are the others.
-      standard_error: Of it, by the delta method, nats, `[B]`. NaN of the published
-        estimator, and of one sample.
-      effective_sample_size: (sum w)^2 / sum w^2, from 1 to K, `[B]`; of a conditional
-        one the smaller of its two. Near 1 the estimate lies below the truth, and its
-        standard error is too small.
-    """
-
-    log_likelihood: tf.Tensor
-    standard_error: tf.Tensor
-    effective_sample_size: tf.Tensor
 
 
 class LogLikelihoodMixin(keras.Model):
@@ -103,11 +92,7 @@ class LogLikelihoodMixin(keras.Model):
         Raises:
           ValueError: If an argument is not as described.
         """
-        if not isinstance(num_samples, (int, np.integer)) or num_samples < 1:
-            raise ValueError(
-                "`num_samples` must be a whole number from 1. "
-                f"Received: {num_samples!r}."
-            )
+        _check_count("num_samples", num_samples)
         batch = self.unpack_batch(inputs)
         given = None if given is None else self._checked_given(given, batch)
         joint_seed, given_seed = noise.split_seed(noise.stateless_seed(seed))
@@ -122,17 +107,17 @@ class LogLikelihoodMixin(keras.Model):
                 weights = self._log_weights_in_parts(
                     batch, joint_seed, int(num_samples), names
                 )
-                return _published(weights)
+                return published_estimate(weights)
             names = None
         else:
             names = self._checked_proposal(proposal, batch, given)
-        joint = _estimate(
+        joint = estimate_from_weights(
             self._log_weights_in_parts(batch, joint_seed, int(num_samples), names)
         )
         if given is None:
             return joint
         part = _restricted(batch, given, self.modality_names)
-        condition = _estimate(
+        condition = estimate_from_weights(
             self._log_weights_in_parts(part, given_seed, int(num_samples), names)
         )
         difference = LogLikelihoodEstimate(
@@ -206,7 +191,7 @@ class LogLikelihoodMixin(keras.Model):
         seeds = tf.random.experimental.stateless_split(seed, count, alg="philox")
         compiled = self._compiled_log_weights(batch, steps, per_step, names)
         parts = []
-        for start in range(0, count, rows):
+        for start in range(0, max(count, 1), rows):  # no rows: one empty part
             here = slice(start, start + rows)
             parts.append(
                 compiled(
@@ -252,7 +237,7 @@ class LogLikelihoodMixin(keras.Model):
             for name, style in self._styles(encoded, batch).items()
             if name in values
         }
-        drawn = _standard_draws(
+        drawn = noise.draws_by_row(
             seeds,
             steps * per_step,
             {
@@ -266,12 +251,12 @@ class LogLikelihoodMixin(keras.Model):
             point, normal = part  # [k, B], of [k, B, D]
             chosen = component_at(weights, point)
             z = _gathered(components, chosen, normal["z"])
-            total = log_density(_STANDARD, z) - self._log_mixture(view, z)
+            total = _log_standard_normal(z) - self._log_mixture(view, z)
             for name, value in values.items():
                 s = None
                 if name in styles:
                     s = styles[name].loc + tf.exp(styles[name].log_scale) * normal[name]
-                    total += log_density(_STANDARD, s) - log_density(styles[name], s)
+                    total += _log_standard_normal(s) - log_density(styles[name], s)
                 index = self.modality_names.index(name)
                 parameters = self._decode_parameters(index, z, s, training=False)
                 log_prob = self._likelihood(index, parameters).log_prob(value)
@@ -317,39 +302,10 @@ class LogLikelihoodMixin(keras.Model):
         return components, tf.ones_like(components.loc[..., 0])
 
 
-_STANDARD = DiagonalGaussian(0.0, 0.0)
-
-
-def _standard_draws(seeds: tf.Tensor, count: int, sizes: Mapping[str, int], dtype):
-    """Of each row from its own seed: points in (0, 1) and normals by name.
-
-    Args:
-      seeds: int32 `[B, 2]`.
-      count: Of draws K.
-      sizes: Name to size D.
-      dtype: Of the normals.
-
-    Returns:
-      float64 `[K, B]` and name to `[K, B, D]`; the first k are the same for any K.
-    """
-
-    def of_row(seed):
-        point_seed, normal_seed = noise.split_seed(seed)
-        return noise.uniform([count], point_seed, tf.float64), {
-            name: noise.standard_normal(
-                [count, size], noise.fold_in(normal_seed, index), dtype
-            )
-            for index, (name, size) in enumerate(sizes.items())
-        }
-
-    signature = (
-        tf.TensorSpec([count], tf.float64),
-        {name: tf.TensorSpec([count, size], dtype) for name, size in sizes.items()},
-    )
-    points, normals = tf.map_fn(of_row, seeds, fn_output_signature=signature)
-    return tf.transpose(points), {
-        name: tf.transpose(x, [1, 0, 2]) for name, x in normals.items()
-    }
+def _log_standard_normal(z: tf.Tensor) -> tf.Tensor:
+    """log N(z; 0, I), `[...]`, in the dtype of z, `[..., D]`."""
+    zero = tf.zeros([], z.dtype)
+    return log_density(DiagonalGaussian(zero, zero), z)
 
 
 def _gathered(components: DiagonalGaussian, chosen: tf.Tensor, normal: tf.Tensor):
@@ -358,31 +314,6 @@ def _gathered(components: DiagonalGaussian, chosen: tf.Tensor, normal: tf.Tensor
     where = tf.stack([rows, chosen], axis=-1)  # [K, B, 2]
     loc, log_scale = (tf.gather_nd(field, where) for field in components)
     return loc + tf.exp(log_scale) * normal
-
-
-def _estimate(log_weights: tf.Tensor) -> LogLikelihoodEstimate:
-    """From log w `[K, B]`."""
-    log_weights = tf.cast(log_weights, tf.float64)
-    count = log_weights.shape[0]
-    largest = tf.reduce_max(log_weights, axis=0)
-    relative = tf.exp(log_weights - largest)
-    mean = tf.reduce_mean(relative, axis=0)
-    spread = tf.reduce_sum(tf.square(relative - mean), axis=0) / max(count - 1, 1)
-    error = tf.sqrt(spread / count) / mean
-    if count == 1:
-        error = tf.fill(tf.shape(mean), tf.constant(np.nan, tf.float64))
-    size = tf.square(count * mean) / tf.reduce_sum(tf.square(relative), axis=0)
-    return LogLikelihoodEstimate(largest + tf.math.log(mean), error, size)
-
-
-def _published(log_weights: tf.Tensor) -> LogLikelihoodEstimate:
-    """log w `[K, B]` read as if `[B, K]`, as the published code does."""
-    log_weights = tf.cast(log_weights, tf.float64)
-    count, rows = log_weights.shape
-    misread = tf.reshape(log_weights, [rows, count])
-    value = tf.reduce_logsumexp(misread, axis=1) - np.log(count)
-    unknown = tf.fill([rows], tf.constant(np.nan, tf.float64))
-    return LogLikelihoodEstimate(value, unknown, unknown)
 
 
 def _restricted(batch: Batch, names: Sequence[str], every: Sequence[str]) -> Batch:

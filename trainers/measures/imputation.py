@@ -5,7 +5,7 @@ import numpy as np
 from trainers.evaluation import Entry, Evaluation, as_json, first_rows, progress
 
 #: Rows, unless the user says how many, and draws of each for intervals.
-CALIBRATION_ROWS, CALIBRATION_SAMPLES = 100, 200
+CALIBRATION_ROWS, CALIBRATION_SAMPLES = 50, 200
 
 
 def imputation(evaluation: Evaluation) -> Entry:
