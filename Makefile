@@ -34,6 +34,7 @@ test-slow: $(VENV)/ready
 benchmark: $(VENV)/ready
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/data_pipeline.py
+	$(BIN)/python benchmarks/log_likelihood.py --rows 50
 	$(BIN)/python benchmarks/many_modalities.py
 	$(BIN)/python benchmarks/missing_data.py
 	$(BIN)/python benchmarks/six_views.py
