@@ -18,6 +18,8 @@ from trainers.run_folder import RunFolder, write_json
 from trainers.scalars import main_numbers
 
 METRICS = tuple(MEASURES)
+#: Of evaluation.json; one of another layout is measured anew.
+LAYOUT = 2
 DEFAULT_METRICS = tuple(name for name in METRICS if name not in ON_REQUEST)
 
 
@@ -126,6 +128,7 @@ def evaluate(
     evaluation = Evaluation(run, recipe, config, model, options=options)
     report: dict[str, Any] = _earlier_report(run)
     report |= {
+        "layout": LAYOUT,
         "model": type(model).__name__,
         "recipe": model.name,
         "tf_mopoe": tf_mopoe.__version__,
@@ -149,13 +152,14 @@ def _in_order(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _earlier_report(run: RunFolder) -> dict[str, Any]:
-    """What was measured before of this same model."""
+    """What was measured before of this same model, in this layout."""
     try:
         report = json.loads(run.evaluation_file.read_text())
+        newer = run.evaluation_file.stat().st_mtime > run.model_file.stat().st_mtime
     except (OSError, ValueError):
         return {}
-    same = run.evaluation_file.stat().st_mtime > run.model_file.stat().st_mtime
-    return report if same and isinstance(report, dict) else {}
+    same = newer and isinstance(report, dict) and report.get("layout") == LAYOUT
+    return report if same else {}
 
 
 def compare(

@@ -165,6 +165,15 @@ def test_numbers_of_another_model_are_not_kept(evaluated, tmp_path):
     assert set(COUNTS) & set(report) == {"precision_share"}
 
 
+def test_a_report_of_an_earlier_layout_is_measured_anew(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    path = run / "evaluation.json"
+    path.write_text(json.dumps({"linear_probe": {"by_number_given": {"1": 0.5}}}))
+    assert evaluate.main([str(run), "--metrics", "precision_share"]) == 0
+    assert "linear_probe" not in json.loads(path.read_text())
+
+
 def test_runs_are_compared_on_one_page(evaluated, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(evaluated, other)
