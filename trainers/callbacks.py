@@ -43,8 +43,8 @@ class Checkpoint(keras.callbacks.Callback):
 class TensorBoardEvaluation(keras.callbacks.Callback):
     """Every few epochs: the numbers and figures of `mopoe-evaluate`, in TensorBoard.
 
-    Measured on the first rows of the validation split. Classifiers are trained before
-    the first epoch, and kept with the run.
+    Measured on the first rows of the validation split. Classifiers are trained when
+    they are first needed, and kept with the run.
     """
 
     def __init__(
@@ -64,12 +64,9 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
         self._judges: Evaluation | None = None
 
     def on_train_begin(self, logs=None):
-        """Makes the classifiers, if they are not there."""
+        """Reads the data, and opens the file."""
         self._judges = self._evaluation()
-        if self._judges.classifiers:
-            self._writer = tf.summary.create_file_writer(
-                str(self.run.logs / "evaluate")
-            )
+        self._writer = tf.summary.create_file_writer(str(self.run.logs / "evaluate"))
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes scalars and images of this epoch."""

@@ -71,7 +71,8 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
     if restored:
         copy_state(restored.model, model)
     callbacks: list[keras.callbacks.Callback] = [
-        keras.callbacks.TensorBoard(run.logs, write_graph=False)
+        keras.callbacks.TensorBoard(run.logs, write_graph=False),
+        Checkpoint(run, history),  # before what may fail
     ]
     if config.evaluate_every:
         callbacks.append(
@@ -84,7 +85,7 @@ def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> No
         epochs=config.epochs,
         steps_per_epoch=data.steps,
         validation_data=data.validation,
-        callbacks=[*callbacks, Checkpoint(run, history)],
+        callbacks=callbacks,
         verbose=1 if sys.stdout.isatty() else 2,
     )
     print(f"Trained {config.epochs} epochs: {run.model_file}")
