@@ -90,7 +90,7 @@ def main() -> None:
     print(f"\nImputed digits that show the right class: {numbers} given")
     print("Look at:")
     for path in report["figures"]["files"]:
-        print(f"  {path}")
+        print(f"  {RUN / path}")
     print(f"Read:\n  {RUN / 'report.html'}")
     print(f"Serve:\n  {version}")
 

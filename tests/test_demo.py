@@ -23,7 +23,7 @@ def test_make_demo_trains_evaluates_exports_and_answers(tmp_path):
     assert coherence["1"] > 0.85
     assert coherence["4"] > 0.95
     for path in report["figures"]["files"]:
-        assert (clone / path).is_file()
+        assert (clone / "runs/demo" / path).is_file()
         assert path in first.stdout
     again = subprocess.run(
         ["make", "demo"], cwd=clone, capture_output=True, text=True, check=False

@@ -75,7 +75,10 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
         from trainers.figures import draw_figures, figure_pixels
 
         evaluation = self._evaluation()
-        report = {name: MEASURES[name](evaluation) for name in self.metrics}
+        try:
+            report = {name: MEASURES[name](evaluation) for name in self.metrics}
+        except ValueError as error:
+            raise RunError(f"the evaluation of epoch {epoch + 1}: {error}") from error
         figures = draw_figures(
             self.model, evaluation.data.modalities, seed=evaluation.options.seed
         )

@@ -20,7 +20,7 @@ def curves(lines: Lines, published: Lines, *, x_label: str, y_label: str) -> str
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axis = figure.subplots()
     for name, values in lines.items():
-        axis.plot(*_points(values), marker="o", label=name)
+        axis.plot(*_points(values), marker="o", label=_label(name))
     for index, (name, values) in enumerate(published.items()):
         shade = str(0.35 + 0.15 * (index % 3))
         axis.plot(
@@ -41,11 +41,17 @@ def diagonal(lines: Lines, *, x_label: str, y_label: str) -> str:
     axis.plot([0, 1], [0, 1], ":", color="0.5", label="calibrated")
     for name, values in lines.items():
         pairs = [(float(x), y) for x, y in values.items() if y is not None]
-        axis.plot(*zip(*pairs), marker="o", label=name)
+        axis.plot(*zip(*pairs), marker="o", label=_label(name))
     axis.set(xlabel=x_label, ylabel=y_label, xlim=(0, 1), ylim=(0, 1))
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", fontsize=8, ncols=2, frameon=False)
     return svg_address(figure)
+
+
+def _label(name: str) -> str:
+    """As it is: Matplotlib reads mathematics between dollars and hides `_...`."""
+    text = name.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def _points(values: Mapping[str, float | None]) -> tuple[list[int], list[float]]:

@@ -12,7 +12,12 @@ class RunError(Exception):
     """A failure while running, with a message for the user; exit code 1."""
 
 
-def run_command(program: str, command: Callable[[], None]) -> int:
+def run_command(
+    program: str,
+    command: Callable[[], None],
+    *,
+    stopped: str = "stopped; the same command goes on.",
+) -> int:
     """Runs a command and turns its errors into one line and an exit code.
 
     Returns:
@@ -27,7 +32,7 @@ def run_command(program: str, command: Callable[[], None]) -> int:
         print(f"{program}: failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\n{program}: stopped; the same command goes on.", file=sys.stderr)
+        print(f"\n{program}: {stopped}", file=sys.stderr)
         return 1
     return 0
 

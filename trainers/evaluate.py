@@ -1,6 +1,7 @@
 """`mopoe-evaluate`: measures trained runs on their test split, and reports."""
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainers.command_line import ArgumentParser
-from trainers.errors import UsageError, run_command
+from trainers.errors import RunError, UsageError, run_command
 from trainers.evaluation import Evaluation, Options
 from trainers.measures import MEASURES, ON_REQUEST
 from trainers.recipe import Recipe
@@ -28,8 +29,8 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="mopoe-evaluate",
         description="Measure runs: RUN/evaluation.json, RUN/report.html and "
-        "RUN/figures/*.png. What was measured of the same model with the same options "
-        "stays in the report.",
+        "RUN/figures/*.png. What was measured before of the same model stays in the "
+        "report.",
         epilog="Exit codes: 0 done, 1 failed, 2 usage.",
     )
     parser.add_argument(
@@ -121,14 +122,17 @@ def evaluate(
     options = options or Options()
     if options.features is not None and not os.path.isfile(options.features):
         raise UsageError(f"--features: there is no file {options.features}.")
+    fingerprint = _fingerprint(run)
     model = run.load_model()
 
     import tf_mopoe
 
     evaluation = Evaluation(run, recipe, config, model, options=options)
+    evaluation.own_features  # noqa: B018  (refused before anything is measured)
     report: dict[str, Any] = _earlier_report(run)
     report |= {
         "layout": LAYOUT,
+        "model_sha256": fingerprint,
         "model": type(model).__name__,
         "recipe": model.name,
         "tf_mopoe": tf_mopoe.__version__,
@@ -137,8 +141,13 @@ def evaluate(
     }
     for name in metrics or DEFAULT_METRICS:
         started = time.monotonic()
-        report[name] = MEASURES[name](evaluation)
-        report[name]["seconds"] = round(time.monotonic() - started, 1)
+        try:
+            entry = MEASURES[name](evaluation)
+        except ValueError as error:
+            write_report(run, _in_order(report), recipe.published)
+            raise RunError(f"{name}: {error}") from error
+        entry["seconds"] = round(time.monotonic() - started, 1)
+        report[name] = {**entry, "options": options._asdict()}
         # Long: what is done is kept, should the next one be stopped.
         write_json(run.evaluation_file, _in_order(report))
     write_report(run, _in_order(report), recipe.published)
@@ -155,11 +164,19 @@ def _earlier_report(run: RunFolder) -> dict[str, Any]:
     """What was measured before of this same model, in this layout."""
     try:
         report = json.loads(run.evaluation_file.read_text())
-        newer = run.evaluation_file.stat().st_mtime > run.model_file.stat().st_mtime
+        model = _fingerprint(run)
     except (OSError, ValueError):
         return {}
-    same = newer and isinstance(report, dict) and report.get("layout") == LAYOUT
-    return report if same else {}
+    if not isinstance(report, dict) or report.get("layout") != LAYOUT:
+        return {}
+    return report if report.get("model_sha256") == model else {}
+
+
+def _fingerprint(run: RunFolder) -> str:
+    """Of the run's model; of none if there is none."""
+    if not run.model_file.exists():
+        return ""
+    return hashlib.sha256(run.model_file.read_bytes()).hexdigest()
 
 
 def compare(
@@ -168,19 +185,30 @@ def compare(
     options: Options,
     path: str,
 ) -> None:
-    """Evaluates what was not measured yet, and writes one page of all runs."""
+    """Measures what was not yet with these options; writes one page of all runs."""
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or "."):
+        raise UsageError(f"--compare: can't write a file {path}.")
     reports = {}
-    published: dict[str, Any] = {}
+    recipes: list[Recipe] = []
     for run_path in run_paths:
         run = RunFolder(run_path)
-        recipe: Recipe = run.load_config()[0]
+        recipes.append(run.load_config()[0])
         there = _earlier_report(run)
-        missing = [name for name in metrics or DEFAULT_METRICS if name not in there]
-        reports[run_path] = (
-            evaluate(run_path, missing, options) if missing else _in_order(there)
-        )
-        published |= recipe.published
-    write_comparison(path, reports, published)
+        wanted = metrics or DEFAULT_METRICS
+        missing = [
+            name
+            for name in wanted
+            if there.get(name, {}).get("options") != options._asdict()
+        ]
+        report = evaluate(run_path, missing, options) if missing else there
+        reports[run_path] = {
+            name: entry
+            for name, entry in report.items()
+            if name in wanted or name not in MEASURES
+        }
+    # Published numbers are of one data set.
+    same = all(recipe is recipes[0] for recipe in recipes)
+    write_comparison(path, reports, recipes[0].published if same else {})
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -193,8 +221,7 @@ def summary(report: dict[str, Any]) -> str:
     for group, numbers in groups.items():
         title = group.replace("_", " ").replace("/", ", ")
         lines.append(f"{title:<56}  {'  '.join(numbers)}")
-    files = report.get("figures", {}).get("files", [])
-    return "\n".join([*lines, *(f"figure  {path}" for path in files)])
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -206,17 +233,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
     def command():
-        for run in given.runs:
-            RunFolder(run).load_config()  # all are looked at before the first is
+        runs = {os.path.realpath(run): run for run in given.runs}.values()
+        for run in runs:  # all are looked at before the first is measured
+            RunFolder(run).load_config()
+            RunFolder(run).check_model()
         if given.compare:
-            compare(given.runs, given.metrics, options, given.compare)
+            compare(list(runs), given.metrics, options, given.compare)
             print(f"report  {given.compare}")
             return
-        for run in given.runs:
-            print(summary(evaluate(run, given.metrics, options)))
+        for run in runs:
+            report = evaluate(run, given.metrics, options)
+            print(summary(report))
+            for name in report.get("figures", {}).get("files", ()):
+                print(f"figure  {RunFolder(run).path / name}")
             print(f"report  {RunFolder(run).report_file}")
 
-    return run_command("mopoe-evaluate", command)
+    return run_command(
+        "mopoe-evaluate", command, stopped="stopped; complete metrics are kept."
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What an evaluation measures with: a model, its data, judges, latents from priors."""
 
 import functools
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,6 +78,47 @@ class Evaluation:
             self.classifiers = like.classifiers
 
     @functools.cached_property
+    def own_features(self) -> dict[str, Callable]:
+        """The user's feature model for each image modality, tried on two rows.
+
+        Raises:
+          UsageError: If it can't be loaded, or does not take the images.
+        """
+        path = self.options.features
+        if path is None:
+            return {}
+        import tensorflow as tf
+
+        features = _load_features(path)
+        for modality in self.model.modalities:
+            if len(modality.event_shape) != 3:
+                continue
+            try:
+                found = features(tf.zeros([2, *modality.event_shape]))
+                shape = tuple(found.shape)
+            except (AttributeError, TypeError, ValueError, tf.errors.OpError) as error:
+                raise UsageError(
+                    f"--features: {path} does not take {modality.name!r}, images "
+                    f"[B, {', '.join(map(str, modality.event_shape))}]. "
+                    f"({str(error).splitlines()[0]})"
+                ) from None
+            if len(shape) != 2:
+                raise UsageError(
+                    f"--features: {path} must return features [B, F]. "
+                    f"Received: shape {shape}."
+                )
+        return {
+            modality.name: features
+            for modality in self.model.modalities
+            if len(modality.event_shape) == 3
+        }
+
+    @property
+    def num_posterior_rows(self) -> int:
+        """Training rows whose posteriors the priors are fitted to."""
+        return min(MAX_POSTERIOR_ROWS, len(self.train.labels))
+
+    @functools.cached_property
     def train(self) -> LabelledData:
         """The training split, which not every metric needs."""
         return self.recipe.load_data(self.config, "train")
@@ -104,15 +146,15 @@ class Evaluation:
         from tf_mopoe.metrics import train_classifier
 
         found = {}
-        folder = self.run.path / "classifiers"
+        folder = self.run.classifiers
         folder.mkdir(exist_ok=True)
         missing = []
         for name in self.model.modality_names:
             path = folder / f"{name}.keras"
-            if path.exists():
+            try:
                 found[name] = keras.saving.load_model(path)
-            else:
-                missing.append(name)
+            except (OSError, ValueError, zipfile.BadZipFile):
+                missing.append(name)  # not there, or damaged: trained anew
         for name in progress("training classifiers")(missing):
             found[name] = train_classifier(
                 self.train.modalities[name],
@@ -135,12 +177,7 @@ class Evaluation:
             name: classifier_features(classifier)
             for name, classifier in self.classifiers.items()
         }
-        if self.options.features is not None:
-            own = _load_features(self.options.features)
-            for modality in self.model.modalities:
-                if len(modality.event_shape) == 3:
-                    features[modality.name] = own
-        return features
+        return features | self.own_features
 
     @functools.cached_property
     def priors(self) -> dict[str, np.ndarray]:
@@ -200,8 +237,8 @@ def _load_features(path: str) -> Callable:
 
     try:
         return keras.saving.load_model(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--features: can't load {path}: {error}") from None
+    except (OSError, TypeError, ValueError, zipfile.BadZipFile):
+        raise UsageError(f"--features: {path} holds no model of Keras.") from None
 
 
 def as_json(value: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainers.errors import UsageError
+from trainers.errors import RunError, UsageError
 from trainers.run_folder import RunFolder, replacing
 from trainers.scalars import main_numbers
 
@@ -44,8 +44,20 @@ class Section(NamedTuple):
 
 
 def write_report(run: RunFolder, report: Mapping[str, Any], published: Published):
-    """Writes RUN/report.html, which needs no other file."""
+    """Writes RUN/report.html, which needs no other file.
+
+    Raises:
+      RunError: If an earlier entry of evaluation.json is damaged.
+    """
     from trainers import sections
+
+    try:
+        found = sections.of_run(report, published, run.path)
+        top = sections.cards(report)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise RunError(
+            f"{run.evaluation_file} is damaged: delete it, and measure anew."
+        ) from None
 
     facts = ", ".join(
         f"{name.replace('_', ' ')} {report[name]}"
@@ -56,8 +68,8 @@ def write_report(run: RunFolder, report: Mapping[str, Any], published: Published
         run.report_file,
         title=f"Evaluation of {run.path.name or run.path} ({report.get('recipe', '')})",
         facts=facts,
-        cards=sections.cards(report),
-        sections=sections.of_run(report, published),
+        cards=top,
+        sections=found,
     )
 
 

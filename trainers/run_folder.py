@@ -63,6 +63,7 @@ class RunFolder:
         self.evaluation_file = self.path / "evaluation.json"
         self.report_file = self.path / "report.html"
         self.figures = self.path / "figures"
+        self.classifiers = self.path / "classifiers"
         self.logs = self.path / "logs"
         self.checkpoints = self.path / "checkpoints"
 
@@ -98,6 +99,8 @@ class RunFolder:
                         "another folder, or the settings of this one."
                     )
         else:
+            if there != asked:  # judges of other data
+                shutil.rmtree(self.classifiers, ignore_errors=True)
             self.write_config(recipe_name, config)
 
     def write_config(self, recipe_name: str, config: TrainConfig) -> None:
@@ -137,6 +140,13 @@ class RunFolder:
             raise UsageError(f"can't read {self.config_file}: it holds no settings.")
         return values
 
+    def check_model(self) -> None:
+        """Raises a UsageError if no epoch has been trained."""
+        if not self.model_file.exists():
+            raise UsageError(
+                f"{self.path} has no model yet: `mopoe-train` must complete an epoch."
+            )
+
     def load_model(self) -> "keras.Model":
         """The newest model of the run.
 
@@ -144,10 +154,7 @@ class RunFolder:
           UsageError: If no epoch has been trained.
           RunError: If the file can't be loaded.
         """
-        if not self.model_file.exists():
-            raise UsageError(
-                f"{self.path} has no model yet: `mopoe-train` must complete an epoch."
-            )
+        self.check_model()
         try:
             return _load_model(self.model_file)
         except (OSError, ValueError, zipfile.BadZipFile):

@@ -5,7 +5,16 @@ from typing import Any
 
 #: Entries of evaluation.json that are no measurements.
 NOT_NUMBERS = frozenset(
-    ["seed", "num_rows", "num_samples", "num_train", "samples_per_row", "seconds"]
+    [
+        "options",
+        "seed",
+        "num_rows",
+        "num_samples",
+        "num_train",
+        "num_posterior_rows",
+        "samples_per_row",
+        "seconds",
+    ]
 )
 #: Entries too detailed for a summary.
 DETAILS = ("by_subset", "by_dimension", "by_attribute")

@@ -39,7 +39,7 @@ def cards(report: Entry) -> list[dict[str, str]]:
         by_number = coherence["product"]["by_number_given"]
         for count in dict.fromkeys([*list(by_number)[:1], *list(by_number)[-1:]]):
             found.append(
-                (by_number[count], f"conditional coherence, {count} modalities given")
+                (by_number[count], f"conditional coherence from {count} given")
             )
     if "joint_coherence" in report:
         found.append((report["joint_coherence"]["prior"], "joint coherence, prior"))
@@ -56,8 +56,12 @@ def cards(report: Entry) -> list[dict[str, str]]:
     return [{"value": number(value), "text": text} for value, text in found]
 
 
-def of_run(report: Entry, published: Published) -> list[Section]:
-    """A section for each metric that was measured."""
+def of_run(report: Entry, published: Published, folder: Path) -> list[Section]:
+    """A section for each metric that was measured; `folder` is the run's."""
+    report = dict(report)
+    if "figures" in report:
+        files = [folder / name for name in report["figures"]["files"]]
+        report["figures"] = {**report["figures"], "files": files}
     return [
         Section(name, TITLES[name], _protocol(report[name]), tuple(blocks))
         for name, make in SECTIONS.items()
@@ -101,7 +105,8 @@ def of_runs(reports: Mapping[str, Entry], published: Published) -> list[Section]
                 _chart(lines, published.get(name, {}), f"{TITLES[name]} ({part[name]})")
             )
         blocks.append(comparison_table(having, name))
-        protocol = str(next(iter(having.values()))[name].get("protocol", ""))
+        text = str(next(iter(having.values()))[name].get("protocol", ""))
+        protocol = f"{text[:1].upper()}{text[1:]}."
         found.append(Section(name, TITLES[name], protocol, tuple(blocks)))
     return found
 
@@ -120,7 +125,7 @@ def _conditional_coherence(entry: Entry, published) -> list[Block]:
     }
     scores = entry["classifier_test_accuracy"]
     blocks = [
-        _chart(lines, published, "targets not given"),
+        _chart(lines, published, f"{entry['score']}, targets not given"),
         table(
             {entry.get("score", "accuracy"): scores},
             title="The classifiers themselves, on real rows",
@@ -206,7 +211,9 @@ def _readable(row: Entry) -> dict[str, Any]:
 
 
 def _sample_quality(entry: Entry, _) -> list[Block]:
-    sources = {k: v for k, v in entry.items() if isinstance(v, Mapping)}
+    sources = {
+        k: v for k, v in entry.items() if isinstance(v, Mapping) and k != "options"
+    }
     names = {
         "frechet_distance": "Fréchet distance (less is better)",
         "f8": "PRD: F_8, recall",
@@ -233,7 +240,14 @@ def _imputation(entry: Entry, _) -> list[Block]:
         for target, errors in row.items()
     }
     return [
-        table(entry["by_number_given"], corner=GIVEN),
+        table(
+            {
+                f"{target}, {count} given": errors
+                for count, targets in entry["by_number_given"].items()
+                for target, errors in targets.items()
+            },
+            corner="target",
+        ),
         table(by_subset, title="By subset and target", corner="given", folded=True),
     ]
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import zipfile
 
 import matplotlib.image
 import pytest
@@ -84,7 +85,7 @@ def test_conditional_log_likelihood_is_a_difference_of_joint_ones(report):
     assert 1 <= entry["joint"]["median_effective_sample_size"] <= 20
 
 
-def test_figures_are_no_blank_pages(report):
+def test_figures_are_no_blank_pages(evaluated, report):
     names = [path.split("/")[-1] for path in report["figures"]["files"]]
     assert names == [
         "reconstructions.png",
@@ -93,7 +94,7 @@ def test_figures_are_no_blank_pages(report):
         "traversal.png",
     ]
     for path in report["figures"]["files"]:
-        assert matplotlib.image.imread(path).std() > 0.05
+        assert matplotlib.image.imread(evaluated / path).std() > 0.05
 
 
 class Page(html.parser.HTMLParser):
@@ -158,7 +159,8 @@ def test_chosen_metrics_alone_are_measured_and_others_kept(evaluated, report, ca
 def test_numbers_of_another_model_are_not_kept(evaluated, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(evaluated, run)
-    (run / "model.keras").touch()
+    with zipfile.ZipFile(run / "model.keras", "a") as file:
+        file.comment = b"another file"
     assert evaluate.main([str(run), "--metrics", "precision_share"]) == 0
     report = json.loads((run / "evaluation.json").read_text())
     assert "log_likelihood" not in report
@@ -179,16 +181,72 @@ def test_runs_are_compared_on_one_page(evaluated, tmp_path, capsys):
     shutil.copytree(evaluated, other)
     path = tmp_path / "both.html"
     arguments = [str(evaluated), str(other), "--compare", str(path), "--metrics"]
-    assert evaluate.main([*arguments, "joint_coherence", "linear_probe"]) == 0
+    before = (evaluated / "evaluation.json").read_text()
+    metrics = ["joint_coherence", "linear_probe"]
+    assert evaluate.main([*arguments, *metrics, *FEW]) == 0
+    assert (evaluated / "evaluation.json").read_text() == before  # measured already
     page = Page(path.read_text())
     assert str(evaluated) in page.texts
     assert str(other) in page.texts
+    assert page.tags.count("section") == 2
     assert str(path) in capsys.readouterr().out
+    assert evaluate.main([*arguments, "precision_share", "--rows", "7"]) == 0
+    report = json.loads((other / "evaluation.json").read_text())
+    assert report["precision_share"]["num_rows"] == 7  # other options: measured anew
+    capsys.readouterr()
     nowhere = str(tmp_path / "nowhere" / "page.html")
     assert evaluate.main([*arguments[:3], nowhere, "--metrics", "linear_probe"]) == 2
     error = capsys.readouterr().err
     assert "--compare" in error
     assert error.count("\n") == 1
+
+
+def test_a_moved_run_keeps_its_figures_and_damaged_judges_are_trained_anew(
+    evaluated, tmp_path
+):
+    run = tmp_path / "moved"
+    shutil.copytree(evaluated, run)
+    judge = run / "classifiers" / "m0.keras"
+    judge.write_bytes(b"damaged")
+    shutil.rmtree(run / "figures")
+    arguments = [str(run), "--rows", "2", "--num-samples", "2", "--metrics"]
+    assert evaluate.main([*arguments, "figures", "sample_quality"]) == 0
+    assert judge.stat().st_size > 10_000
+    assert (run / "report.html").read_text().count("data:image/png") == 4
+    report = json.loads((run / "evaluation.json").read_text())
+    assert report["sample_quality"]["num_rows"] == 2
+
+
+def test_what_cannot_be_measured_is_one_line_and_the_rest_is_kept(
+    evaluated, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    arguments = [str(run), "--num-train", "1", "--rows", "9", "--metrics"]
+    assert evaluate.main([*arguments, "precision_share", "linear_probe"]) == 1
+    error = capsys.readouterr().err
+    assert "linear_probe" in error
+    assert error.count("\n") == 1
+    report = json.loads((run / "evaluation.json").read_text())
+    assert report["precision_share"]["num_rows"] == 9
+    assert report["linear_probe"]["num_train"] == 500
+    report["linear_probe"] = 5
+    (run / "evaluation.json").write_text(json.dumps(report))
+    assert evaluate.main([str(run), "--metrics", "precision_share"]) == 1
+    assert "damaged: delete it" in capsys.readouterr().err
+
+
+def test_runs_without_a_model_are_refused_before_any_is_measured(
+    evaluated, tmp_path, capsys
+):
+    untrained = tmp_path / "untrained"
+    untrained.mkdir()
+    shutil.copy(evaluated / "config.json", untrained)
+    before = (evaluated / "evaluation.json").read_text()
+    arguments = [str(evaluated), str(untrained), "--metrics", "precision_share"]
+    assert evaluate.main(arguments) == 2
+    assert "has no model yet" in capsys.readouterr().err
+    assert (evaluated / "evaluation.json").read_text() == before
 
 
 def test_folder_without_a_run_is_one_line_with_code_2(tmp_path, capsys):

@@ -165,7 +165,7 @@ def test_recipe_trains_and_is_drawn(recipe, runs, capsys):
     report = json.loads((out / "evaluation.json").read_text())
     assert report["split"] == "test"
     for path in report["figures"]["files"]:
-        assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100
+        assert np.ptp(np.asarray(Image.open(out / path).convert("L"))) > 100
     expected = 5 if recipe == "celeba" else 4  # with swapped styles
     assert capsys.readouterr().out.count("figure  ") == expected
 

@@ -236,7 +236,10 @@ def inception_features(weights: str | None = "imagenet") -> FeatureModel:
 
 
 def _scores(generated: np.ndarray, real: np.ndarray, seed: int) -> dict[str, float]:
-    curve = precision_recall_distribution(generated, real, seed=seed)
+    clusters = min(20, 2 * min(len(generated), len(real)))
+    curve = precision_recall_distribution(
+        generated, real, num_clusters=clusters, seed=seed
+    )
     return {
         "frechet_distance": frechet_distance(generated, real),
         "f8": max_f_beta(curve, 8),

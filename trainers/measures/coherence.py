@@ -106,6 +106,7 @@ def joint_coherence(evaluation: Evaluation) -> Entry:
         "styles from their prior",
         "seed": evaluation.options.seed,
         "num_samples": evaluation.options.num_samples,
+        "num_posterior_rows": evaluation.num_posterior_rows,
     }
     for name, latents in evaluation.priors.items():
         entry[name] = coherence(

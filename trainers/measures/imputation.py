@@ -6,6 +6,8 @@ from trainers.evaluation import Entry, Evaluation, as_json, first_rows, progress
 
 #: Rows, unless the user says how many, and draws of each for intervals.
 CALIBRATION_ROWS, CALIBRATION_SAMPLES = 50, 200
+#: Training rows of a ridge regression.
+RIDGE_ROWS = 5000
 
 
 def imputation(evaluation: Evaluation) -> Entry:
@@ -16,27 +18,34 @@ def imputation(evaluation: Evaluation) -> Entry:
         evaluation.model,
         evaluation.train.modalities,
         evaluation.data.modalities,
+        num_train=RIDGE_ROWS,
         progress=progress("imputation"),
     )
-    by_number: dict[str, dict[str, list[float]]] = {}
+    # By target: errors of images and of text have no common unit.
+    by_number: dict[str, dict[str, dict[str, list[float]]]] = {}
     for subset, row in table.items():
         number = by_number.setdefault(str(subset.count("+") + 1), {})
-        for errors in row.values():
+        for target, errors in row.items():
             for kind, error in errors.items():
                 if error is not None:
-                    number.setdefault(kind, []).append(error)
+                    number.setdefault(target, {}).setdefault(kind, []).append(error)
     return as_json(
         {
             "protocol": "root mean squared error over rows and elements (of text: "
             "share of wrong symbols) of modalities not given; 'model': decoded from "
             "the mean of the given subset's product of experts; 'mean': the training "
             "mean (of text: the most frequent symbol at each place); 'ridge': the best "
-            "ridge regression from one given modality",
+            "ridge regression from one given modality, fitted on the first rows of the "
+            "training split; means over subsets of one size",
             "split": evaluation.split,
             "num_rows": evaluation.num_rows,
+            "num_train": min(RIDGE_ROWS, len(evaluation.train.labels)),
             "by_number_given": {
-                number: {kind: np.mean(errors) for kind, errors in kinds.items()}
-                for number, kinds in by_number.items()
+                number: {
+                    target: {kind: np.mean(errors) for kind, errors in kinds.items()}
+                    for target, kinds in targets.items()
+                }
+                for number, targets in by_number.items()
             },
             "by_subset": table,
         }

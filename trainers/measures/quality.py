@@ -1,6 +1,6 @@
 """Sample quality and figures of a run: entries of evaluation.json."""
 
-from trainers.evaluation import Entry, Evaluation, as_json, progress
+from trainers.evaluation import Entry, Evaluation, as_json, first_rows, progress
 
 
 def sample_quality(evaluation: Evaluation) -> Entry:
@@ -13,7 +13,7 @@ def sample_quality(evaluation: Evaluation) -> Entry:
     def measure(title, **kwargs):
         return quality(
             evaluation.model,
-            evaluation.data.modalities,
+            first_rows(evaluation.data, count).modalities,
             evaluation.feature_models,
             num_samples=count,
             seed=options.seed,
@@ -26,10 +26,13 @@ def sample_quality(evaluation: Evaluation) -> Entry:
         "(precision), of as many draws as rows of the split; 'prior', "
         "'gaussian_mixture', 'flow': where z is from; 'given_all_others': z from the "
         "product of all other modalities of a row; styles from their prior",
-        "features": options.features or "the layer before the last of the classifiers",
+        "features": "the layer before the last of the classifiers"
+        + (f"; of images: {options.features}" if options.features else ""),
         "split": evaluation.split,
         "seed": options.seed,
+        "num_rows": count,
         "num_samples": count,
+        "num_posterior_rows": evaluation.num_posterior_rows,
     }
     for prior, latents in evaluation.priors.items():
         title = prior.replace("_", " ")
@@ -53,7 +56,7 @@ def figures(evaluation: Evaluation) -> Entry:
         "protocol": "the first rows of the split; draws by the seed",
         "seed": seed,
         "files": [
-            str(save_figure(figure, folder / f"{name}.png"))
+            f"{folder.name}/{save_figure(figure, folder / f'{name}.png').name}"
             for name, figure in drawn.items()
         ],
     }
