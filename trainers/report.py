@@ -143,17 +143,20 @@ def table(
       rows: Rows may lack columns.
       title: Above it.
       corner: Its first column's name.
-      heat: Whether numbers in [0, 1] are shaded; a row's name ("a+b") says what was
-        given.
+      heat: Whether numbers are shaded, from the table's least to its largest; a row's
+        name ("a+b") says what was given.
       folded: Whether it opens on a click; by default if it is long.
     """
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    values = [v for row in rows.values() for v in row.values() if v is not None]
+    low, high = min(values, default=0), max(values, default=1)
 
     def cell(row: str, column: str) -> Cell:
         value = rows[row].get(column)
         if not heat or value is None:
             return Cell(number(value))
-        return Cell(number(value), min(1.0, max(0.0, value)), column in row.split("+"))
+        shade = (value - low) / (high - low) if high > low else 0.5
+        return Cell(number(value), shade, column in row.split("+"))
 
     return Block(
         title=title,

@@ -43,9 +43,13 @@ def cards(report: Entry) -> list[dict[str, str]]:
             )
     if "joint_coherence" in report:
         found.append((report["joint_coherence"]["prior"], "joint coherence, prior"))
-        best = report["joint_coherence"].get("flow")
-        if best is not None:
-            found.append((best, "joint coherence, fitted flow"))
+        fits = {
+            name.replace("_", " "): report["joint_coherence"][name]
+            for name in ("gaussian_mixture", "flow")
+            if name in report["joint_coherence"]
+        }
+        for name in sorted(fits, key=fits.__getitem__)[-1:]:
+            found.append((fits[name], f"joint coherence, fitted {name}"))
     if "linear_probe" in report:
         by_number = report["linear_probe"]["per_subset"]["by_number_given"]
         found.append((list(by_number.values())[-1], "linear probe, all given"))
