@@ -198,7 +198,8 @@ def compare(
         missing = [
             name
             for name in wanted
-            if there.get(name, {}).get("options") != options._asdict()
+            if not isinstance(there.get(name), dict)
+            or there[name].get("options") != options._asdict()
         ]
         report = evaluate(run_path, missing, options) if missing else there
         reports[run_path] = {

@@ -90,9 +90,8 @@ class Evaluation:
         import tensorflow as tf
 
         features = _load_features(path)
-        for modality in self.model.modalities:
-            if len(modality.event_shape) != 3:
-                continue
+        images = [m for m in self.model.modalities if len(m.event_shape) == 3]
+        for modality in images:
             try:
                 found = features(tf.zeros([2, *modality.event_shape]))
                 shape = tuple(found.shape)
@@ -107,11 +106,7 @@ class Evaluation:
                     f"--features: {path} must return features [B, F]. "
                     f"Received: shape {shape}."
                 )
-        return {
-            modality.name: features
-            for modality in self.model.modalities
-            if len(modality.event_shape) == 3
-        }
+        return {modality.name: features for modality in images}
 
     @property
     def num_posterior_rows(self) -> int:

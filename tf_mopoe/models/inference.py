@@ -278,7 +278,7 @@ class InferenceMixin(keras.Model):
         Raises:
           ValueError: If `num_samples` < 1, or the batch is not as described.
         """
-        _check_count("num_samples", num_samples)
+        check_count("num_samples", num_samples)
         batch = self.unpack_batch(inputs)
         encoded = self._encode_batch(batch)
         z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
@@ -312,7 +312,7 @@ class InferenceMixin(keras.Model):
         Raises:
           ValueError: If `n` < 1.
         """
-        _check_count("n", n)
+        check_count("n", n)
         z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
         z = noise.standard_normal([n, self.latent_dim], z_seed, self._latent_type())
         styles = {
@@ -330,7 +330,8 @@ class InferenceMixin(keras.Model):
         return tf.as_dtype(self.latent_dtype)
 
 
-def _check_count(name: str, count: int) -> None:
+def check_count(name: str, count: int) -> None:
+    """Raises ValueError unless the count is a whole number from 1."""
     if not isinstance(count, (int, np.integer)) or count < 1:
         raise ValueError(
             f"`{name}` must be a whole number from 1. Received: {count!r}."

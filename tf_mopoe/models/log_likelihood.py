@@ -13,7 +13,7 @@ from tf_mopoe.distributions.components import component_at
 from tf_mopoe.distributions.gaussians import log_density, prior_mask, subset_products
 from tf_mopoe.models.batches import Batch
 from tf_mopoe.models.bounds import View
-from tf_mopoe.models.inference import _check_count
+from tf_mopoe.models.inference import check_count
 from tf_mopoe.objectives.importance_sampling import (
     LogLikelihoodEstimate,
     estimate_from_weights,
@@ -92,7 +92,7 @@ class LogLikelihoodMixin(keras.Model):
         Raises:
           ValueError: If an argument is not as described.
         """
-        _check_count("num_samples", num_samples)
+        check_count("num_samples", num_samples)
         batch = self.unpack_batch(inputs)
         given = None if given is None else self._checked_given(given, batch)
         joint_seed, given_seed = noise.split_seed(noise.stateless_seed(seed))
