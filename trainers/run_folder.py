@@ -25,7 +25,24 @@ if TYPE_CHECKING:
 History = dict[str, list[float]]
 
 #: Settings that may be others when a run goes on.
-MAY_CHANGE = ("epochs", "data_dir", "evaluate_every")
+MAY_CHANGE = (
+    "epochs",
+    "data_dir",
+    "evaluate_every",
+    "execution",
+    "strategy",
+    "devices",
+    "tpu",
+    "threads",
+    "checkpoint_steps",
+    "checkpoint_minutes",
+    "monitor",
+    "monitor_mode",
+    "patience",
+    "tensorboard_graph",
+    "wandb",
+    "mlflow",
+)
 
 
 class Restored(NamedTuple):
