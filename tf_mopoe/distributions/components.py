@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe.distributions.noise import split_seed, uniform
+from tf_mopoe.distributions.noise import Share, cut, split_seed, uniform, whole_rows
 
 
 def independent_components(
@@ -81,7 +81,11 @@ def stratified_components(
 
 
 def weighted_components(
-    weights: tf.Tensor, seed: tf.Tensor, *, num_draws: int = 1
+    weights: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    num_draws: int = 1,
+    share: Share | None = None,
 ) -> tf.Tensor:
     """Draws components by weights of any size, each draw stratified over the batch.
 
@@ -92,16 +96,17 @@ def weighted_components(
       weights: `[B, S]`, rows of sum 1; a row of zeros draws from all S alike.
       seed: int32 `[2]`.
       num_draws: Number of draws K of each row, independent of each other.
+      share: Which rows of a larger batch these are.
 
     Returns:
       int32 `[K, B]` in [0, S).
     """
     rank_seed, shift_seed = split_seed(seed)
-    batch = tf.shape(weights)[0]
+    batch = whole_rows(share, tf.shape(weights)[0])
     rank = tf.argsort(uniform([num_draws, batch], rank_seed))
     shift = uniform([num_draws, 1], shift_seed, tf.float64)
     point = (tf.cast(rank, tf.float64) + shift) / tf.cast(batch, tf.float64)  # [K, B]
-    return component_at(weights, point)
+    return component_at(weights, cut(share, point, axis=1))
 
 
 def component_at(weights: tf.Tensor, point: tf.Tensor) -> tf.Tensor:

@@ -6,10 +6,44 @@ since XLA makes them from the same bits in another way. So these are made here.
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+
+
+class Share(NamedTuple):
+    """The rows of a batch that one of several replicas has.
+
+    Numbers are drawn for the whole batch and cut to these rows, so that a row gets the
+    same ones on however many replicas.
+
+    Attributes:
+      start: Place of the first of them in the whole batch, int32.
+      rows: How many there are, int32; may be 0.
+      total: Rows of the whole batch, int32.
+      present: bool `[total, M]`: which modalities the rows of the whole batch have;
+        None for all.
+    """
+
+    start: tf.Tensor
+    rows: tf.Tensor
+    total: tf.Tensor
+    present: tf.Tensor | None = None
+
+
+def whole_rows(share: Share | None, rows: int | tf.Tensor) -> int | tf.Tensor:
+    """How many rows to draw for, where `rows` are here."""
+    return rows if share is None else share.total
+
+
+def cut(share: Share | None, drawn: tf.Tensor, axis: int = 0) -> tf.Tensor:
+    """What was drawn for the whole batch, of the rows that are here."""
+    if share is None:
+        return drawn
+    here = share.start + tf.range(share.rows)
+    return tf.gather(drawn, here, axis=axis)
 
 
 def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe.distributions.noise import stateless_seed, uniform
+from tf_mopoe.distributions.noise import Share, cut, stateless_seed, uniform
 from tf_mopoe.subsets import SubsetSampler
 
 #: Largest number of modalities whose subsets are counted exactly.
@@ -32,6 +32,7 @@ def draw_subsets(
     *,
     alike: bool = False,
     dtype: tf.DType = tf.float32,
+    share: Share | None = None,
 ) -> DrawnSubsets:
     """Draws subsets so that sums over the uniform mixture are estimated without bias.
 
@@ -48,6 +49,7 @@ def draw_subsets(
       seed: int32 `[2]`.
       alike: Whether rows with the same modalities present get the same subsets.
       dtype: Of the weights.
+      share: Which rows of a larger batch `[B, M]` is; not with `alike`.
 
     Returns:
       Subsets and weights, the subsets of `always` first.
@@ -65,7 +67,9 @@ def draw_subsets(
     rest = total - tf.reduce_sum(tf.cast(here, tf.int64), axis=-1, keepdims=True)  # R
 
     shape = tf.ones_like(tf.shape(rest)) if alike else tf.shape(rest)
-    fraction = uniform(shape, seed, tf.float64)
+    if share is not None:
+        shape = [share.total, 1]
+    fraction = cut(share, uniform(shape, seed, tf.float64))
     start = tf.cast(fraction * tf.cast(rest, tf.float64), tf.int64)
     start = tf.minimum(start, tf.maximum(rest - 1, 0))
     number = 1 + (np.arange(num_others) * rest + start) // num_others  # [..., B, k']

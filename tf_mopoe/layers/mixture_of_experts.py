@@ -37,6 +37,8 @@ class MixtureOfExperts(keras.layers.Layer):
         layer's own generator moves on with each call.
       drawn: The `DrawnSubsets` of `components`, where `subsets` is a sampler.
       num_samples: Optional number of draws K of each row, independent of each other.
+      share: The `noise.Share` of a larger batch that these rows are, where several
+        replicas draw together.
 
     Returns:
       z `[B, D]` and the component drawn, int32 `[B]`; with `num_samples` `[K, B, D]`
@@ -80,31 +82,44 @@ class MixtureOfExperts(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, components, present=None, seed=None, drawn=None, num_samples=None):
+    def call(
+        self,
+        components,
+        present=None,
+        seed=None,
+        drawn=None,
+        num_samples=None,
+        share=None,
+    ):
         """See the class."""
         loc, log_scale = components  # [B, S, D]
         if seed is None:
             seed = tf.cast(self.seed_generator.next(), tf.int32)
         component_seed, noise_seed = noise.split_seed(noise.stateless_seed(seed))
         component = self._draw_components(
-            loc, present, component_seed, drawn, num_samples or 1
+            loc, present, component_seed, drawn, num_samples or 1, share
         )  # [K, B]
         one_hot = tf.one_hot(component, loc.shape[1], dtype=loc.dtype)  # [K, B, S]
         loc = tf.einsum("kbs,bsd->kbd", one_hot, loc)
         log_scale = tf.einsum("kbs,bsd->kbd", one_hot, log_scale)
-        z = loc + tf.exp(log_scale) * noise.standard_normal(
-            tf.shape(loc), noise_seed, loc.dtype
-        )
+        draws, rows, size = tf.unstack(tf.shape(loc))
+        shape = [draws, noise.whole_rows(share, rows), size]
+        normal = noise.standard_normal(shape, noise_seed, loc.dtype)
+        z = loc + tf.exp(log_scale) * noise.cut(share, normal, axis=1)
         return (z[0], component[0]) if num_samples is None else (z, component)
 
-    def _draw_components(self, loc, present, seed, drawn, num_draws):
+    def _draw_components(self, loc, present, seed, drawn, num_draws, share):
         batch, count = tf.shape(loc)[0], loc.shape[1]
         if drawn is not None:
-            return weighted_components(drawn.weights, seed, num_draws=num_draws)
+            return weighted_components(
+                drawn.weights, seed, num_draws=num_draws, share=share
+            )
         if isinstance(self.subsets, SubsetSampler):
             raise ValueError("Components of sampled subsets need `drawn`.")
         if count == 1:
             return tf.zeros([num_draws, batch], tf.int32)
+        if share is not None:
+            batch, present = share.total, share.present
         if self.component_draw == "contiguous":
             if present is not None:
                 raise ValueError(
@@ -114,16 +129,26 @@ class MixtureOfExperts(keras.layers.Layer):
             component = contiguous_components(batch, count)
             if has_empty_subset(self.subsets):
                 component = (component + 1) % count
+            component = noise.cut(share, component)
             return tf.tile(component[tf.newaxis], [num_draws, 1])
         if present is None:
             available = tf.ones([batch, count], tf.bool)
         else:
             mask = membership_mask(present.shape[-1], self.subsets)
             available = available_subsets(mask, present)
-        return stratified_components(available, seed, present, num_draws=num_draws)
+        component = stratified_components(
+            available, seed, present, num_draws=num_draws
+        )
+        return noise.cut(share, component, axis=1)
 
     def compute_output_spec(
-        self, components, present=None, seed=None, drawn=None, num_samples=None
+        self,
+        components,
+        present=None,
+        seed=None,
+        drawn=None,
+        num_samples=None,
+        share=None,
     ):
         """z `[B, D]`, and the component, int32 `[B]`; `[K, ...]` with samples."""
         batch, _, latent_dim = components[0].shape

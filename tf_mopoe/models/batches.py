@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mopoe.distributions.event_likelihoods import EventLikelihood
+from tf_mopoe.distributions.noise import Share
 from tf_mopoe.modality import Modality
 
 #: Tells where a message ends among TensorFlow's own words.
@@ -23,10 +24,12 @@ class Batch(NamedTuple):
         another value inside the likelihood's support;
         modalities missing from the whole batch have no entry.
       present: bool `[B, M]`, or None where every modality is present in every row.
+      share: Which rows of a larger batch these are, where several replicas share one.
     """
 
     values: dict[str, tf.Tensor]
     present: tf.Tensor | None
+    share: Share | None = None
 
 
 def unpack_batch(

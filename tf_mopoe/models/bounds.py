@@ -66,6 +66,9 @@ class BoundsMixin(keras.Model):
     ) -> list[View]:
         """The bounds that the loss adds up, the joint posterior's first.
 
+        One of several components has the batch's `present`: on several replicas
+        components are drawn for the whole batch.
+
         Args:
           experts: Unimodal posteriors `[B, M, D]`.
           batch: From `unpack_batch`.
@@ -82,6 +85,7 @@ class BoundsMixin(keras.Model):
                 ),
                 seed,
                 dtype=experts.loc.dtype,
+                share=batch.share,
             )
         components = self.subset_product_of_experts(experts, present, drawn=drawn)
         if drawn is not None:
@@ -137,6 +141,7 @@ class BoundsMixin(keras.Model):
                     seed=noise.fold_in(z_seed, index),
                     drawn=view.drawn,
                     num_samples=self.num_samples,
+                    share=batch.share,
                 )[0],
                 beta * self.beta_content,
             )
@@ -144,7 +149,13 @@ class BoundsMixin(keras.Model):
         ]  # [K, B, D]
         styles = {
             name: self._draw_styles(
-                name, encoded.styles[name], views, estimators, style_seed, beta
+                name,
+                encoded.styles[name],
+                views,
+                estimators,
+                style_seed,
+                beta,
+                batch.share,
             )
             for name in encoded.styles
         }  # [K, B, D_m] for every view that has the modality
@@ -176,17 +187,20 @@ class BoundsMixin(keras.Model):
         return estimator.path(samples, factor)
 
     def _draw_styles(
-        self, name, style: DiagonalGaussian, views, estimators, seed, beta
+        self, name, style: DiagonalGaussian, views, estimators, seed, beta, share
     ):
         """View's index to s_m ~ q(s_m | x_m), `[K, B, D_m]`."""
         seed = noise.fold_in(seed, self.modality_names.index(name))
-        shape = tf.concat([[self.num_samples], tf.shape(style.loc)], axis=0)
+        rows, size = tf.unstack(tf.shape(style.loc))
+        shape = [self.num_samples, noise.whole_rows(share, rows), size]
         drawn = {}
         for index, (view, estimator) in enumerate(zip(views, estimators)):
             if name in view.names:
-                own = noise.fold_in(seed, index)
-                s = style.loc + tf.exp(style.log_scale) * noise.standard_normal(
-                    shape, own, style.loc.dtype
+                normal = noise.standard_normal(
+                    shape, noise.fold_in(seed, index), style.loc.dtype
+                )
+                s = style.loc + tf.exp(style.log_scale) * noise.cut(
+                    share, normal, axis=1
                 )
                 factor = beta * self.beta_styles[name]
                 drawn[index] = self._through(estimator, s, factor)

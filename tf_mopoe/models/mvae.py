@@ -89,10 +89,9 @@ class MVAE(FixedFusionVAE):
                 if name in batch.values
             ]
         for number in range(self.random_subset_elbos):
-            drawn = random_subsets(
-                tf.shape(experts.loc)[0], count, noise.fold_in(seed, number)
-            )
-            masks.append((drawn, tuple(batch.values)))
+            rows = noise.whole_rows(batch.share, tf.shape(experts.loc)[0])
+            drawn = random_subsets(rows, count, noise.fold_in(seed, number))
+            masks.append((noise.cut(batch.share, drawn), tuple(batch.values)))
         return [joint] + [
             self._view(experts, present & mask, names) for mask, names in masks
         ]

@@ -9,10 +9,23 @@ import tensorflow as tf
 from tf_mopoe.distributions import noise
 from tf_mopoe.models.batches import Batch, readable_errors
 from tf_mopoe.models.bounds import BoundTerms
+from tf_mopoe.models.replicas import (
+    RunsReplicas,
+    mean_over_replicas,
+    num_replicas,
+    sum_gradients,
+    sums_no_more,
+    with_share,
+)
 
 
-class TrainingMixin(keras.Model):
-    """`compile`, `fit`, `evaluate` and `predict` of `MultimodalVAE`."""
+class TrainingMixin(RunsReplicas):
+    """`compile`, `fit`, `evaluate` and `predict` of `MultimodalVAE`.
+
+    On several replicas a batch is one batch: noise, loss, gradients and metrics are
+    those of its rows on one device. (Not the random numbers and the statistics of
+    networks that have some, such as `Dropout` and `BatchNormalization`.)
+    """
 
     def _build_metrics(self):
         self.loss_tracker = keras.metrics.Mean(name="loss")
@@ -50,8 +63,9 @@ class TrainingMixin(keras.Model):
 
         Args:
           optimizer: A Keras optimizer or its name.
-          jit_compile: Whether XLA compiles the step. Steps compiled by XLA do not check
-            that values are finite and in the likelihood's support.
+          jit_compile: Whether XLA compiles the step; on several replicas, each one's
+            gradients. Steps compiled as a whole do not check that values are finite
+            and in the likelihood's support.
           run_eagerly: Whether to run without `tf.function`, for debugging.
           steps_per_execution: As in Keras.
           **kwargs: `auto_scale_loss`, as in Keras.
@@ -73,6 +87,10 @@ class TrainingMixin(keras.Model):
             steps_per_execution=steps_per_execution,
             **kwargs,
         )
+        self._compiles_replicas = False
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            sums_no_more(self.optimizer)
+            self._compiles_replicas, self.jit_compile = jit_compile, False
 
     def compile_from_config(self, config: dict[str, Any]):
         """Compiles as a saved model was; Keras asks for this beside a `compile`."""
@@ -126,21 +144,38 @@ class TrainingMixin(keras.Model):
         """One step on `data`; returns the metrics."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._build_optimizer()
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(x=x, sample_weight=sample_weight, training=True)
-            scaled = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        gradients = tape.gradient(scaled, variables)
+        gradients_of = self._gradients
+        if self._compiles_replicas:
+            gradients_of = tf.function(gradients_of, jit_compile=True, autograph=False)
+        gradients = gradients_of(with_share(self.unpack_batch(x)), sample_weight)
+        gradients = sum_gradients(gradients)
         # A decoder whose modality this batch lacks has no gradient.
-        pairs = [pair for pair in zip(gradients, variables) if pair[0] is not None]
-        self.optimizer.apply_gradients(pairs)
+        self.optimizer.apply_gradients(
+            (gradient, variable)
+            for gradient, variable in zip(gradients, self.trainable_variables)
+            if gradient is not None
+        )
+        return self._results()
+
+    def _gradients(self, batch: Batch, sample_weight):
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(
+                x=batch, sample_weight=sample_weight, training=True
+            )
+            scaled = self.optimizer.scale_loss(loss)
+        return tape.gradient(scaled, self.trainable_variables)
+
+    def _results(self):
+        """The metrics so far, of all replicas."""
+        if num_replicas() > 1:
+            return mean_over_replicas(self.metrics)
         return self.get_metrics_result()
 
     def test_step(self, data):
         """One evaluation step on `data`; returns the metrics."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.compute_loss(x=x, sample_weight=sample_weight, training=False)
-        return self.get_metrics_result()
+        return self._results()
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -148,30 +183,37 @@ class TrainingMixin(keras.Model):
         """The loss of a batch, for gradients, and an update of the metrics.
 
         Args:
-          x: A batch.
+          x: A batch, or what `unpack_batch` made of one.
           y: Not used.
           y_pred: Not used.
           sample_weight: Optional weights of the rows, `[B]`.
           training: Whether networks run in training mode and the noise is the step's.
 
         Returns:
-          Scalar, nats: the mean over rows and replicas.
+          Scalar, nats: the mean over rows; of one of several replicas its part of
+          that: they sum to the mean over all rows, however these are shared out.
         """
         self._clear_losses()  # of networks that this batch does not run
-        batch = self.unpack_batch(x)
+        batch = x if isinstance(x, Batch) else with_share(self.unpack_batch(x))
         beta = self._current_beta()
         rows, terms = self.negative_bounds(
             batch, self._noise_seed(training), beta=beta, training=training
         )  # [B]
         if sample_weight is not None:
             rows *= tf.reshape(tf.cast(sample_weight, rows.dtype), [-1])
-        loss = tf.reduce_mean(rows)
-        for penalty in self.losses:  # regularisers of the user's networks
-            loss += tf.cast(penalty, loss.dtype)
-        self._update_metrics(loss, terms, batch)
+        # Of the user's networks.
+        penalty = tf.add_n([tf.cast(x, rows.dtype) for x in self.losses] or [0.0])
+        if batch.share is None:
+            mean = share = tf.reduce_mean(rows)
+        else:
+            total = tf.cast(batch.share.total, rows.dtype)
+            share = tf.reduce_sum(rows) / total
+            mean = tf.math.divide_no_nan(
+                tf.reduce_sum(rows), tf.cast(batch.share.rows, rows.dtype)
+            )  # of no rows: counts for nothing
+        self._update_metrics(mean + penalty, terms, batch)
         self.beta_tracker.update_state(beta)
-        # The only place: Keras sums gradients over replicas.
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+        return share + penalty / num_replicas()
 
     def _current_beta(self) -> float | tf.Tensor:
         if isinstance(self.beta, float):
@@ -183,9 +225,6 @@ class TrainingMixin(keras.Model):
         if training:
             step = tf.cast(self.optimizer.iterations, tf.int32)
             seed = noise.fold_in(seed, step)
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            seed = noise.fold_in(seed, replica.replica_id_in_sync_group)
         return seed
 
     def _update_metrics(self, loss, terms: BoundTerms, batch: Batch):

@@ -1,0 +1,105 @@
+"""Several replicas do what one device does; what Keras gets wrong there is here.
+
+Keras has these defects on several replicas (Keras 3.15; each has a test that fails once
+Keras mends it, so that its work-around can go):
+
+1. `MultiWorkerMirroredStrategy`: `fit` reduces a step's results, scalars, over an axis
+   that they don't have (keras#20585, keras#20329). `RunsReplicas` makes the step's
+   function itself. `fit` also averages a batch's structure to build the model;
+   `TrainingMixin._maybe_symbolic_build` returns, since the model is built.
+2. Gradients are clipped, and found finite or not, before they are summed over replicas:
+   another norm on each. `sum_gradients` sums first, and `sums_no_more` keeps the
+   optimizer from doing it again.
+3. XLA can't compile a whole step that runs on several replicas. `fit` gets a step
+   without it, in which each replica's gradients are compiled.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mopoe.distributions.noise import Share
+from tf_mopoe.models.batches import Batch
+
+
+def num_replicas() -> int:
+    """Of the strategy in whose scope, or replica, this runs."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def with_share(batch: Batch) -> Batch:
+    """The batch with its place in the batch of all replicas; alone as it is."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return batch
+    rows = tf.shape(next(iter(batch.values.values())))[:1]
+    counts = context.all_gather(rows, axis=0)  # by replica
+    before = tf.range(context.num_replicas_in_sync) < context.replica_id_in_sync_group
+    start = tf.reduce_sum(tf.where(before, counts, 0))
+    present = batch.present
+    if present is not None:
+        # Not every strategy gathers bools.
+        present = context.all_gather(tf.cast(present, tf.int32), axis=0) > 0
+    return batch._replace(share=Share(start, rows[0], tf.reduce_sum(counts), present))
+
+
+def sum_gradients(gradients: list[Any]) -> list[Any]:
+    """Of all replicas; None stays."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return gradients
+    given = [gradient for gradient in gradients if gradient is not None]
+    summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, given))
+    return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+def sums_no_more(optimizer: keras.optimizers.Optimizer) -> None:
+    """Keeps the optimizer from summing gradients over replicas, as they are summed."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of loss scaling
+    inner._all_reduce_sum_gradients = lambda pairs: pairs
+
+
+def mean_over_replicas(metrics: list[keras.metrics.Mean]) -> dict[str, tf.Tensor]:
+    """Results by name over what all replicas have seen, in one reduction."""
+    context = tf.distribute.get_replica_context()
+    sums = tf.stack([[metric.total.value, metric.count.value] for metric in metrics])
+    totals, counts = tf.unstack(
+        context.all_reduce(tf.distribute.ReduceOp.SUM, sums), axis=1
+    )
+    means = tf.unstack(tf.math.divide_no_nan(totals, counts))
+    return {metric.name: mean for metric, mean in zip(metrics, means)}
+
+
+class RunsReplicas(keras.Model):
+    """Makes the functions that `fit` and `evaluate` call for each batch."""
+
+    def make_train_function(self, force=False):
+        """As Keras's; of several workers without what breaks it."""
+        if not self._has_workers():
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = self._function_of_workers(self.train_step)
+
+    def make_test_function(self, force=False):
+        """As Keras's; of several workers without what breaks it."""
+        if not self._has_workers():
+            super().make_test_function(force)
+        elif self.test_function is None or force:
+            self.test_function = self._function_of_workers(self.test_step)
+
+    def _has_workers(self) -> bool:
+        strategy = self.distribute_strategy
+        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+    def _function_of_workers(self, step):
+        strategy = self.distribute_strategy
+
+        def run(iterator):
+            results = strategy.run(step, args=(next(iterator),))
+            # The same on all replicas: those of the first one here.
+            return tf.nest.map_structure(
+                lambda value: strategy.experimental_local_results(value)[0], results
+            )
+
+        return run if self.run_eagerly else tf.function(run, autograph=False)
