@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Callable, Iterable
 
+#: Exit code of a command that a signal stopped: EX_TEMPFAIL, try again.
+STOPPED = 75
+
 
 class UsageError(Exception):
     """Wrong usage or configuration: one line that names the field; exit code 2."""
@@ -10,6 +13,13 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """A failure while running, with a message for the user; exit code 1."""
+
+
+class Stopped(BaseException):
+    """A signal stopped the command; nothing is lost; exit code `STOPPED`.
+
+    No `Exception`: it may be raised anywhere, and nobody should take it for a failure.
+    """
 
 
 def run_command(
@@ -21,7 +31,8 @@ def run_command(
     """Runs a command and turns its errors into one line and an exit code.
 
     Returns:
-      0 done, 2 wrong usage or configuration, 1 a failure while running.
+      0 done, 2 wrong usage or configuration, 1 a failure while running, 75 stopped by
+      a signal, for the same command to go on.
     """
     try:
         command()
@@ -31,6 +42,9 @@ def run_command(
     except (RunError, OSError) as error:
         print(f"{program}: failed: {error}", file=sys.stderr)
         return 1
+    except Stopped as error:
+        print(f"\n{program}: {error}", file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         print(f"\n{program}: {stopped}", file=sys.stderr)
         return 1

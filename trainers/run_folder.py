@@ -1,7 +1,6 @@
 """The folder of a run: configuration, checkpoints, history, model.
 
-Every file appears under its name only once it is complete. A checkpoint is a folder
-with the model, its optimizer and the history up to that epoch.
+Every file appears under its name only once it is complete.
 """
 
 import contextlib
@@ -9,20 +8,20 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 import zipfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from trainers.checkpoints import MODEL, Checkpoint, Checkpoints, State
 from trainers.config import TrainConfig, make_config
 from trainers.errors import RunError, UsageError
+from trainers.files import as_text, locked, remove_leftovers, replacing, write_json
+from trainers.history import Monitor, write_csv
 from trainers.recipe import Recipe
 from trainers.recipes import get_recipe
 
 if TYPE_CHECKING:
     import keras
-
-History = dict[str, list[float]]
 
 #: Settings that may be others when a run goes on.
 MAY_CHANGE = (
@@ -45,30 +44,6 @@ MAY_CHANGE = (
 )
 
 
-class Restored(NamedTuple):
-    """A checkpoint: the model with its optimizer, and the metrics of its epochs."""
-
-    model: "keras.Model"
-    history: History
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON so that the file is either the old one or the new one."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a temporary path that takes the place of `path` if all goes well."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class RunFolder:
     """Reads and writes one run's folder."""
 
@@ -76,34 +51,69 @@ class RunFolder:
         self.path = pathlib.Path(path)
         self.config_file = self.path / "config.json"
         self.history_file = self.path / "history.json"
+        self.csv_file = self.path / "history.csv"
         self.model_file = self.path / "model.keras"
+        self.best_file = self.path / "best.keras"
         self.evaluation_file = self.path / "evaluation.json"
         self.report_file = self.path / "report.html"
         self.figures = self.path / "figures"
         self.classifiers = self.path / "classifiers"
         self.logs = self.path / "logs"
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
 
-    def prepare(self, recipe_name: str, config: TrainConfig) -> None:
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder, and keeps other processes from training in it meanwhile.
+
+        However the process ends, the lock ends with it.
+
+        Raises:
+          UsageError: If another process has it, or the folder can't be written.
+        """
+        self._make()
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path / ".lock"))
+            except BlockingIOError:
+                raise UsageError(
+                    f"--out: another process is training in {self.path}. Wait for it, "
+                    "stop it, or choose another folder."
+                ) from None
+            except OSError as error:
+                raise self._cannot_write(error) from None
+            yield
+
+    def _make(self) -> None:
+        if not str(self.path).strip() or self.path == pathlib.Path():
+            raise UsageError("--out: expected a folder of its own for the run.")
+        try:
+            self.checkpoints.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._cannot_write(error) from None
+
+    def _cannot_write(self, error: OSError) -> UsageError:
+        return UsageError(f"--out: can't write {self.path}: {error.strerror}.")
+
+    def prepare(
+        self, recipe_name: str, config: TrainConfig, *, write: bool = True
+    ) -> None:
         """Makes the folder, or checks that it is of the same configuration.
 
-        Once an epoch is complete, only what `MAY_CHANGE` names may differ, and the
+        Once there is a checkpoint, only what `MAY_CHANGE` names may differ, and the
         paths of what the run's `data_set` was made of.
+
+        Args:
+          recipe_name: Of the recipe.
+          config: Its configuration.
+          write: Whether the configuration is written where there was none.
 
         Raises:
           UsageError: If the folder can't be written or is of another configuration.
         """
-        if not str(self.path).strip() or self.path == pathlib.Path():
-            raise UsageError("--out: expected a folder of its own for the run.")
+        self._make()
         asked = _as_json(recipe_name, config)
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"--out: can't write {self.path}: {error.strerror}."
-            ) from None
         there = self._read_config() if self.config_file.exists() else {}
-        if there and self._checkpoints():
+        if there and self.checkpoints.paths():
             # A run of an earlier version has the defaults of settings added since.
             defaults = _as_json(recipe_name, make_config(type(config), {}))
             there = {**defaults, **there}
@@ -115,7 +125,7 @@ class RunFolder:
                         f"{there.get(field)!r}, not {asked.get(field)!r}. Choose "
                         "another folder, or the settings of this one."
                     )
-        else:
+        elif write:
             if there != asked:  # judges of other data
                 shutil.rmtree(self.classifiers, ignore_errors=True)
             self.write_config(recipe_name, config)
@@ -129,9 +139,7 @@ class RunFolder:
         try:
             write_json(self.config_file, _as_json(recipe_name, config))
         except OSError as error:
-            raise UsageError(
-                f"--out: can't write {self.path}: {error.strerror}."
-            ) from None
+            raise self._cannot_write(error) from None
 
     def load_config(self) -> tuple[Recipe, TrainConfig]:
         """The run's recipe and configuration.
@@ -180,58 +188,70 @@ class RunFolder:
                 "of the library. `mopoe-train` restores it from its checkpoint."
             ) from None
 
-    def save_checkpoint(self, model: "keras.Model", history: History) -> None:
-        """Writes a checkpoint, then `model.keras` and `history.json` from it."""
-        epoch = len(history["loss"])
-        final = self.checkpoints / f"epoch-{epoch:05d}"
-        temporary = self.checkpoints / f".{final.name}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        model.save(temporary / "model.keras")
-        write_json(temporary / "history.json", history)
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(temporary, final)
-        self._publish(final)
-        for old in self._checkpoints()[:-2]:
-            shutil.rmtree(old)
-
-    def _publish(self, checkpoint: pathlib.Path) -> None:
-        history = (checkpoint / self.history_file.name).read_text()
-        # The history is copied last: where it is this one, so was the model.
-        size = (checkpoint / self.model_file.name).stat().st_size
-        if (
-            self.history_file.exists()
-            and self.history_file.read_text() == history
-            and self.model_file.exists()
-            and self.model_file.stat().st_size == size
-        ):
-            return
-        for target in (self.model_file, self.history_file):
-            with replacing(target) as temporary:
-                shutil.copyfile(checkpoint / target.name, temporary)
-
-    def restore(self) -> "Restored | None":
-        """The newest checkpoint that can be read, or None where there is none.
+    def save(self, model: "keras.Model", state: State, monitor: Monitor) -> None:
+        """Writes a checkpoint, and what shows a complete epoch to others.
 
         Raises:
-          RunError: If there are checkpoints, but none can be read.
+          RunError: If it can't be written; what was there is kept.
         """
-        found = self._checkpoints()
-        for checkpoint in reversed(found):
-            try:
-                history = json.loads((checkpoint / "history.json").read_text())
-                model = _load_model(checkpoint / "model.keras")
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
-                print(f"Can't read {checkpoint}: {error}", file=sys.stderr)
-                continue
-            self._publish(checkpoint)
-            return Restored(model, history)
-        if found:
-            raise RunError(f"no checkpoint in {self.checkpoints} can be read")
-        return None
+        checkpoint = self.checkpoints.save(model, state)
+        try:
+            self._publish(checkpoint, monitor)
+        except OSError as error:
+            raise RunError(
+                f"can't write: {error}. {self.checkpoints.kept()}"
+            ) from error
 
-    def _checkpoints(self) -> list[pathlib.Path]:
-        return sorted(self.checkpoints.glob("epoch-*"))
+    def restore(self, monitor: Monitor, *, write: bool = True) -> Checkpoint | None:
+        """The newest checkpoint that is whole, or None where there is none.
+
+        Args:
+          monitor: Says which epoch is the best.
+          write: Whether to remove what a killed process left, and to write what it no
+            longer could.
+
+        Raises:
+          RunError: If there are checkpoints, but none is whole.
+        """
+        checkpoint = self.checkpoints.find()
+        if write:
+            self._remove_leftovers()
+            if checkpoint:
+                self._publish(checkpoint, monitor)
+        return checkpoint
+
+    def _publish(self, checkpoint: Checkpoint, monitor: Monitor) -> None:
+        """Writes the history; after a complete epoch also its model."""
+        state = checkpoint.state
+        if not state.epoch:
+            return
+        text = as_text(state.history)
+        # The history is written last: where it is this one, so was the rest.
+        if self.history_file.exists() and self.history_file.read_text() == text:
+            complete = self.model_file.exists() and self.csv_file.exists()
+            if state.step or (complete and _same_size(checkpoint, self.model_file)):
+                return
+        if not state.step:
+            targets = [self.model_file]
+            if monitor.best_epoch(state.history) == state.epoch - 1:
+                targets.append(self.best_file)
+            for target in targets:
+                with replacing(target) as temporary:
+                    shutil.copyfile(checkpoint.path / MODEL, temporary)
+        with replacing(self.csv_file) as temporary:
+            write_csv(temporary, state.history)
+        with replacing(self.history_file) as temporary:
+            temporary.write_text(text)
+
+    def _remove_leftovers(self) -> None:
+        self.checkpoints.remove_leftovers()
+        files = (self.config_file, self.model_file, self.best_file)
+        for file in (*files, self.history_file, self.csv_file):
+            remove_leftovers(file)
+
+
+def _same_size(checkpoint: Checkpoint, file: pathlib.Path) -> bool:
+    return (checkpoint.path / MODEL).stat().st_size == file.stat().st_size
 
 
 def _sources(config: TrainConfig) -> list[str]:

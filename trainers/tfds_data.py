@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pydantic
 
-from trainers.config import TrainConfig
+from trainers.config import NotNegative, TrainConfig
 from trainers.errors import RunError, UsageError
 from trainers.recipe import LabelledData
 
@@ -24,22 +24,19 @@ MAX_ROWS = 60_000
 
 
 class TfdsConfig(TrainConfig):
-    """What recipes with a TFDS data set share.
-
-    Attributes:
-      data_dir: Where TFDS keeps its data sets.
-      data_set: Folder in `data_dir` of one that is there, whose sources are not needed
-        any more; by default named after the sources and their content.
-      memory: GiB of decoded training rows that may be kept in memory (twice as much
-        for a moment, while they are copied); if they take more, they are read from
-        disk in each epoch and shuffled within a buffer.
-    """
+    """What recipes with a TFDS data set share."""
 
     data_dir: pathlib.Path = pydantic.Field(
         default_factory=lambda: pathlib.Path.home() / "tensorflow_datasets"
     )
+    """Where TFDS keeps its data sets."""
     data_set: str | None = None
-    memory: float = pydantic.Field(default=2.0, ge=0)
+    """Folder in `data_dir` of one that is there, whose sources are not needed any more;
+    none: named after the sources and their content."""
+    memory: NotNegative = 2.0
+    """GiB of decoded training rows that may be kept in memory (twice as much for a
+    moment, while they are copied); if they take more, they are read from disk in each
+    epoch and shuffled within a buffer."""
 
     @pydantic.field_validator("*", mode="after")
     @classmethod

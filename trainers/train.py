@@ -6,21 +6,58 @@ import sys
 from collections.abc import Sequence
 
 from trainers.command_line import ArgumentParser
-from trainers.config import make_config, parse_assignments
-from trainers.errors import run_command
-from trainers.recipes import RECIPES, get_recipe
+from trainers.config import TrainConfig, parse_assignments
+from trainers.config_file import choose, format_config, list_recipes
+from trainers.errors import UsageError, run_command
+from trainers.local_workers import run_workers
+from trainers.loggers import check_packages
 from trainers.training import train
+
+DESCRIPTION = """\
+Train a recipe into a run folder. The same command, after whatever stopped it, goes on
+where it was; with more epochs it trains longer.
+"""
+
+EPILOG = f"""\
+recipes:
+{list_recipes()}
+
+settings, in the order in which they win: --set and --epochs, --config, the recipe.
+  mopoe-train RECIPE --print-config    prints all of them, with what they mean
+
+examples:
+  mopoe-train polydigits --out runs/first
+  mopoe-train polydigits --out runs/small --epochs 4 --set latent_dim=16 patience=none
+  mopoe-train polydigits --print-config > my.yaml
+  mopoe-train --config my.yaml --out runs/mine
+  mopoe-train --config runs/first/config.json --out runs/again --set seed=1
+
+exit codes:
+  0   done
+  1   failed
+  2   wrong usage or settings; nothing was written
+  75  stopped by SIGTERM or SIGINT after a checkpoint; the same command resumes
+"""
 
 
 def make_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(
         prog="mopoe-train",
-        description="Train a recipe into a run folder. The same command resumes.",
-        epilog=f"Recipes: {', '.join(RECIPES)}. Exit codes: 0 done, 1 failed, 2 usage.",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe")
-    parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        nargs="?",
+        help="name of a recipe; not needed where FILE names it",
+    )
+    parser.add_argument("--out", metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings, YAML or a run's config.json"
+    )
     parser.add_argument("--epochs", metavar="N", help="number of epochs in all")
     parser.add_argument(
         "--set",
@@ -29,23 +66,70 @@ def make_parser() -> ArgumentParser:
         nargs="+",
         action="extend",
         default=[],
-        help="override settings of the recipe",
+        help="override settings; `none` where there shall be none",
+    )
+    parser.add_argument(
+        "--local-workers",
+        metavar="N",
+        type=int,
+        help="train with N processes on this machine's CPUs, as N hosts would",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all settings as YAML, which --config takes, and do no more",
     )
     return parser
+
+
+def worker_arguments(
+    name: str, config: TrainConfig, options: argparse.Namespace
+) -> list[str]:
+    """The command line of each of several workers.
+
+    Raises:
+      UsageError: If the configuration is of another strategy.
+    """
+    if config.strategy not in ("one_device", "multi_worker"):
+        raise UsageError(
+            "--local-workers: trains with strategy=multi_worker. Received: strategy="
+            f"{config.strategy}."
+        )
+    file = ["--config", options.config] if options.config else []
+    epochs = ["--epochs", options.epochs] if options.epochs else []
+    settings = [x for x in options.settings if not x.startswith("strategy=")]
+    return [
+        *(name, "--out", options.out, *file, *epochs),
+        *("--set", *settings, "strategy=multi_worker"),
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    options: argparse.Namespace = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.out is None and not options.print_config:
+        parser.error("the following arguments are required: --out")
 
     def command():
         settings = parse_assignments(options.settings)
         if options.epochs is not None:
             settings["epochs"] = options.epochs
-        recipe = get_recipe(options.recipe)
-        config = make_config(recipe.config_class, settings)
-        train(options.recipe, recipe, config, options.out)
+        name, recipe, config = choose(options.recipe, options.config, settings)
+        if options.print_config:
+            print(format_config(name, config), end="")
+            return
+        check_packages(config)
+        if options.local_workers is None:
+            train(name, recipe, config, options.out)
+        elif options.local_workers < 2:
+            raise UsageError(
+                "--local-workers: expected 2 or more. "
+                f"Received: {options.local_workers}."
+            )
+        else:
+            run_workers(options.local_workers, worker_arguments(name, config, options))
 
     return run_command("mopoe-train", command)
 

@@ -1,81 +1,95 @@
 """Trains a recipe into a run folder, and goes on where it stopped."""
 
-import sys
-from typing import TYPE_CHECKING, NamedTuple
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from trainers.checkpoints import MODEL, Checkpoint, State
 from trainers.config import TrainConfig
+from trainers.errors import UsageError
+from trainers.fitting import Task, TrainingData, fit
+from trainers.history import Monitor
+from trainers.loggers import check_packages
+from trainers.optimizer import compile_options, make_optimizer, set_precision
 from trainers.recipe import Recipe
 from trainers.run_folder import RunFolder
+from trainers.signals import Signals
+from trainers.strategy import make_workers
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
     from tf_mopoe.models import MultimodalVAE
 
 
-def train(recipe_name: str, recipe: Recipe, config: TrainConfig, out: str) -> None:
+def train(
+    recipe_name: str,
+    recipe: Recipe,
+    config: TrainConfig,
+    out: str,
+    *,
+    callbacks: Sequence["keras.callbacks.Callback"] = (),
+) -> None:
     """Trains, or goes on training, the run in folder `out`.
 
-    Writes config.json, checkpoints/, model.keras, history.json and logs/ there.
+    Writes config.json, checkpoints/, model.keras, best.keras, history.json, history.csv
+    and logs/ there.
+
+    Args:
+      recipe_name: By which `mopoe-evaluate` finds the recipe.
+      recipe: The recipe.
+      config: Its configuration.
+      out: The run's folder.
+      callbacks: Are called last, when an epoch has been saved.
+
+    Raises:
+      UsageError: If the folder is of another run, or of one that is being trained.
+      RunError: If training fails, or a file can't be written.
+      Stopped: If SIGTERM or SIGINT came.
     """
-    run = RunFolder(out)
-    if recipe.resolve:
-        config = recipe.resolve(config)
-    run.prepare(recipe_name, config)
+    check_packages(config)
+    with Signals() as signals:
+        workers = make_workers(config)  # before TensorFlow does anything
+        if recipe.resolve:
+            config = recipe.resolve(config)
+        task = Task(recipe_name, recipe, config, RunFolder(out), workers, signals)
+        with task.run.locked() if workers.chief else contextlib.nullcontext():
+            _train(task, callbacks)
 
-    import keras
 
-    from trainers.callbacks import Checkpoint, TensorBoardEvaluation
-
-    restored = run.restore()
-    history = restored.history if restored else {}
-    done = len(history.get("loss", ()))
-    if done >= config.epochs:
-        print(f"{out} has been trained for {done} of {config.epochs} epochs: all done.")
+def _train(task: Task, callbacks: Sequence["keras.callbacks.Callback"]) -> None:
+    config, run, chief = task.config, task.run, task.workers.chief
+    run.prepare(task.recipe_name, config, write=chief)
+    checkpoint = run.restore(Monitor(config), write=chief)
+    state = checkpoint.state if checkpoint else State()
+    if over := _why_over(config, state):
+        task.say(f"{run.path} has been trained for {over}")
         return
-    data = load_training(recipe, config, first_epoch=done)
-    run.write_config(recipe_name, config)  # perhaps with more epochs than before
-    if done:
-        print(f"Resuming {out} after epoch {done} of {config.epochs}.")
-    # Not before the data are made: TFDS draws names of folders from the same generator.
-    keras.utils.set_random_seed(config.seed)
-    model = make_model(recipe, config, num_steps=config.epochs * data.steps)
-    if restored:
-        copy_state(restored.model, model)
-    callbacks: list[keras.callbacks.Callback] = [
-        keras.callbacks.TensorBoard(run.logs, write_graph=False),
-        Checkpoint(run, history),  # before what may fail
-    ]
-    if config.evaluate_every:
-        callbacks.append(
-            TensorBoardEvaluation(run, recipe, config, every=config.evaluate_every)
-        )
-    model.fit(
-        data.batches,
-        shuffle=False,  # the batches are
-        initial_epoch=done,
-        epochs=config.epochs,
-        steps_per_epoch=data.steps,
-        validation_data=data.validation,
-        callbacks=callbacks,
-        verbose=1 if sys.stdout.isatty() else 2,
+    data = load_training(
+        task.recipe, config, first_epoch=state.epoch, first_step=state.step
     )
-    print(f"Trained {config.epochs} epochs: {run.model_file}")
-
-
-class TrainingData(NamedTuple):
-    """What a run trains on: endless batches, so many an epoch; those of validation."""
-
-    batches: "tf.data.Dataset"
-    steps: int
-    validation: "tf.data.Dataset"
+    if state.steps not in (0, data.steps):
+        raise UsageError(
+            f"--out: {run.path} has been trained on {state.steps} steps an epoch, and "
+            f"its data now make {data.steps}. Choose another folder."
+        )
+    state = state._replace(steps=data.steps)
+    if chief:
+        run.write_config(task.recipe_name, config)  # what may change perhaps has
+    if checkpoint:
+        task.say(f"Resuming {run.path} after {state} of {config.epochs} epochs.")
+    task.say(_what_runs(task, data))
+    model = _make_model(task, data.steps, checkpoint)
+    with task.signals.deferred():
+        state = fit(task, model, data, state, callbacks)
+        task.say(f"Trained {_why_over(config, state)}")
+        task.say(f"The model: {run.model_file}. The best: {run.best_file}")
 
 
 def load_training(
-    recipe: Recipe, config: TrainConfig, *, first_epoch: int
+    recipe: Recipe, config: TrainConfig, *, first_epoch: int = 0, first_step: int = 0
 ) -> TrainingData:
-    """Reads, or makes, what the recipe trains on, from an epoch on."""
+    """Reads, or makes, what the recipe trains on, from a step of an epoch on."""
     from tf_mopoe.data import (
         drop_at_random,
         num_rows,
@@ -96,34 +110,70 @@ def load_training(
         batch_size,
         seed=config.seed,
         first_epoch=first_epoch,
+        first_step=first_step,
         augment=recipe.augment(config) if recipe.augment else None,
     )
     validation = recipe.load_data(config, "validation").modalities
     return TrainingData(
-        batches, count // batch_size, ordered_batches(validation, config.batch_size)
+        batches,
+        batch_size,
+        count // batch_size,
+        ordered_batches(validation, config.batch_size),
     )
 
 
 def make_model(recipe: Recipe, config: TrainConfig, num_steps: int) -> "MultimodalVAE":
-    """The recipe's model, compiled for a training of `num_steps` steps in all."""
+    """The recipe's model, compiled for a training of `num_steps` steps in all.
+
+    Keras's policy is the configuration's for this model alone.
+    """
     import keras
 
-    learning_rate = config.learning_rate
-    if config.schedule == "cosine":
-        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, num_steps)
-    model = recipe.build_model(config, num_steps)
-    model.compile(keras.optimizers.Adam(learning_rate))
+    policy = keras.config.dtype_policy()
+    try:
+        set_precision(config)
+        model = recipe.build_model(config, num_steps)
+        model.compile(make_optimizer(config, num_steps), **compile_options(config))
+    finally:
+        keras.config.set_dtype_policy(policy)
     return model
 
 
-def copy_state(source: "MultimodalVAE", target: "MultimodalVAE") -> None:
-    """Copies weights and the optimizer's state.
+def _make_model(
+    task: Task, steps: int, checkpoint: Checkpoint | None
+) -> "MultimodalVAE":
+    """The model as it was at the checkpoint."""
+    import keras
 
-    The target keeps its own schedules, which a larger number of epochs stretches.
-    """
-    target.set_weights(source.get_weights())
-    target.optimizer.build(target.trainable_variables)
-    for variable, value in zip(
-        target.optimizer.variables, source.optimizer.variables, strict=True
-    ):
-        variable.assign(value)
+    from trainers.model_state import load_weights, set_generator_states
+
+    # Not before the data are made: TFDS draws names of folders from the same generator.
+    keras.utils.set_random_seed(task.config.seed)
+    with task.workers.strategy.scope():
+        model = make_model(task.recipe, task.config, task.config.epochs * steps)
+        if checkpoint:
+            load_weights(model, checkpoint.path / MODEL)
+            if checkpoint.state.seeds:
+                set_generator_states(model, checkpoint.state.seeds)
+    return model
+
+
+def _why_over(config: TrainConfig, state: State) -> str | None:
+    """How far training has come, if it goes no further."""
+    if state.epoch >= config.epochs:
+        return f"{state.epoch} of {config.epochs} epochs: all done."
+    early = Monitor(config).why_stopped(state.history)
+    return early and f"{state.epoch} of {config.epochs} epochs, and {early}."
+
+
+def _what_runs(task: Task, data: TrainingData) -> str:
+    options, config = compile_options(task.config), task.config
+    execution = "xla" if options["jit_compile"] else "graph"
+    if options["run_eagerly"]:
+        execution = "eager"
+    devices = task.workers.strategy.num_replicas_in_sync
+    return (
+        f"Training {task.recipe_name}: {config.epochs * data.steps} steps of "
+        f"{data.batch_size} rows, {execution}, {config.precision}, {devices} "
+        f"device{'s' * (devices > 1)}"
+    )

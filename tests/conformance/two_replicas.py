@@ -1,11 +1,12 @@
 """Runs every case on two logical CPUs and on one; writes both results as JSON.
 
-A program of its own, since devices must be set before TensorFlow starts. Which
-component a row draws, and its noise, depend on its replica: here they are fixed.
+A program of its own, since devices must be set before TensorFlow starts. Models draw
+for the whole batch; a layer called by itself does not, so its noise is fixed here.
 """
 
 import json
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -26,14 +27,9 @@ def constant(value):
     return lambda shape, seed, dtype=tf.float32: tf.fill(shape, tf.cast(value, dtype))
 
 
-def first_component(self, loc, present, seed, drawn, num_draws):
+def first_component(self, loc, present, seed, drawn, num_draws, share):
     """In place of a random component."""
     return tf.zeros([num_draws, tf.shape(loc)[0]], tf.int32)
-
-
-noise.standard_normal = constant(0.5)
-noise.uniform = subset_draws.uniform = constant(0.5)
-MixtureOfExperts._draw_components = first_component
 
 
 def results_of_model(strategy, case):
@@ -87,7 +83,13 @@ def results_of_layer(strategy, case):
         layer(*case.inputs)
         rng = np.random.default_rng(0)
         layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
-    return results_of_function(strategy, layer, case.inputs)
+    with (
+        mock.patch.object(noise, "standard_normal", constant(0.5)),
+        mock.patch.object(noise, "uniform", constant(0.5)),
+        mock.patch.object(subset_draws, "uniform", constant(0.5)),
+        mock.patch.object(MixtureOfExperts, "_draw_components", first_component),
+    ):
+        return results_of_function(strategy, layer, case.inputs)
 
 
 def results_of_distribution(strategy, kwargs):

@@ -55,6 +55,23 @@ def test_order_depends_on_seed_and_epoch_alone(source):
     assert ids(shuffled_batches(source, 5, seed=4), 12) != found
 
 
+@pytest.mark.parametrize("first_step", [1, 3])
+def test_an_epoch_is_entered_at_any_step_as_if_the_steps_before_had_been_seen(
+    source, first_step
+):
+    def seen(**first):
+        batches = shuffled_batches(source, 6, seed=3, augment=with_noise, **first)
+        return [
+            (tuple(batch["id"]), tuple(batch["noise"].ravel()))
+            for batch in take(batches, 6)
+        ]
+
+    whole = seen(first_epoch=1) + seen(first_epoch=3)  # 3 steps an epoch
+    found = seen(first_epoch=1, first_step=first_step)
+    assert found == whole[first_step : first_step + 6]
+    assert len(set(whole)) == 12
+
+
 def test_global_seeds_change_nothing(source):
     found = []
     for seed in (0, 1, None):
@@ -228,6 +245,7 @@ def test_a_dataset_that_does_not_know_its_rows_is_asked():
         ({"batch_size": 2.5}, TypeError, "`batch_size` must be an integer"),
         ({"seed": -1}, ValueError, "`seed` must be >= 0. Received: -1"),
         ({"first_epoch": -1}, ValueError, "`first_epoch` must be >= 0"),
+        ({"first_step": -1}, ValueError, "`first_step` must be >= 0"),
         ({"shuffle_buffer": 0}, ValueError, "`shuffle_buffer` must be >= 1"),
     ],
 )

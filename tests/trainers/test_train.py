@@ -1,14 +1,13 @@
 """`mopoe-train`: what it writes, how it resumes, what it refuses."""
 
+import csv
 import json
 import shutil
 
 import keras
-import numpy as np
 import pytest
 
 from trainers import train
-from trainers.callbacks import Checkpoint
 from trainers.errors import RunError
 from trainers.recipes import get_recipe
 from trainers.run_folder import RunFolder
@@ -18,10 +17,6 @@ TINY = ["--set", "pairings=1", "width=0.1", "latent_dim=4", "batch_size=256"]
 
 def run_train(out, *arguments):
     return train.main(["polydigits", "--out", str(out), *TINY, *arguments])
-
-
-def weights(run):
-    return RunFolder(run).load_model().get_weights()
 
 
 @pytest.fixture(scope="module")
@@ -37,34 +32,18 @@ def test_run_folder_holds_what_it_promises(two_epochs):
     assert config["latent_dim"] == 4
     history = json.loads((two_epochs / "history.json").read_text())
     names = {"loss", "kl_bound", "beta", *(f"m{i}_log_likelihood" for i in range(5))}
-    assert names | {f"val_{name}" for name in names} == set(history)
+    names |= {f"val_{name}" for name in names} | {"learning_rate"}
+    assert names == set(history)
+    text = (two_epochs / "history.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [float(row["loss"]) for row in rows] == history["loss"]
     assert all(len(values) == 2 for values in history.values())
     assert history["loss"][1] < history["loss"][0]
     assert list((two_epochs / "logs").rglob("events.out.tfevents.*"))
     model = keras.saving.load_model(two_epochs / "model.keras")
     assert int(model.optimizer.iterations) == 2 * (1258 // 256)
-
-
-def test_resumed_run_equals_the_uninterrupted_one(two_epochs, tmp_path, capsys):
-    out = tmp_path / "resumed"
-    assert run_train(out, "schedule=constant", "warmup=0", "--epochs", "1") == 0
-    assert run_train(out, "schedule=constant", "warmup=0", "--epochs", "2") == 0
-    assert "Resuming" in capsys.readouterr().out
-    for resumed, whole in zip(weights(out), weights(two_epochs), strict=True):
-        # Sums over threads may be formed in another order.
-        np.testing.assert_allclose(resumed, whole, rtol=1e-4, atol=1e-6)
-
-
-def test_longer_training_stretches_the_schedules(tmp_path):
-    out = tmp_path / "run"
-    assert run_train(out, "--epochs", "1") == 0
-    assert run_train(out, "--epochs", "2") == 0
-    steps = 2 * (1258 // 256)
-    model = RunFolder(out).load_model()
-    assert (
-        model.optimizer.get_config()["learning_rate"]["config"]["decay_steps"] == steps
-    )
-    assert model.beta.decay_steps == round(0.6 * steps)
+    assert (two_epochs / "best.keras").exists()
 
 
 def test_complete_run_is_left_as_it_is(two_epochs, capsys):
@@ -74,39 +53,6 @@ def test_complete_run_is_left_as_it_is(two_epochs, capsys):
     assert (two_epochs / "history.json").exists()
     assert len(json.loads((two_epochs / "history.json").read_text())["loss"]) == 2
     assert (two_epochs / "model.keras").stat().st_mtime_ns == before
-
-
-def test_truncated_newest_checkpoint_falls_back_to_the_one_before(
-    two_epochs, tmp_path, capsys
-):
-    out = tmp_path / "run"
-    shutil.copytree(two_epochs, out)
-    newest = out / "checkpoints" / "epoch-00002" / "model.keras"
-    newest.write_bytes(newest.read_bytes()[:1000])
-    model, history = RunFolder(out).restore()
-    assert len(history["loss"]) == 1
-    assert int(model.optimizer.iterations) == 1258 // 256
-    assert "epoch-00002" in capsys.readouterr().err
-
-
-def test_interrupted_checkpoint_leaves_the_one_before(two_epochs, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(two_epochs, out)
-    run = RunFolder(out)
-    model, history = run.restore()
-    before = (out / "history.json").read_text()
-
-    class FullDisk(Exception):
-        pass
-
-    def save(path):
-        raise FullDisk
-
-    model.save = save
-    with pytest.raises(FullDisk):
-        run.save_checkpoint(model, {name: [*v, 0.0] for name, v in history.items()})
-    assert (out / "history.json").read_text() == before
-    assert len(run.restore()[1]["loss"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -124,8 +70,8 @@ def test_interrupted_checkpoint_leaves_the_one_before(two_epochs, tmp_path):
         (["polydigits", "--set", "beta=nan"], "beta: "),
         (["polydigits", "--set", "beta=1", "beta=2"], "--set gives 'beta' twice"),
         (
-            ["polydigits", "--set", "schedule=linear"],
-            "schedule: Input should be 'const",
+            ["polydigits", "--set", "schedule=linea"],
+            "Did you mean 'linear'?",
         ),
     ],
 )
@@ -193,19 +139,7 @@ def test_damaged_model_is_restored_from_its_checkpoint(two_epochs, tmp_path):
     assert int(RunFolder(out).load_model().optimizer.iterations) == 2 * (1258 // 256)
 
 
-def test_loss_that_is_not_finite_stops_without_a_checkpoint(two_epochs, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(two_epochs, out)
-    run = RunFolder(out)
-    restored = run.restore()
-    callback = Checkpoint(run, restored.history)
-    callback.set_model(restored.model)
-    with pytest.raises(RunError, match="kl_bound is nan after epoch 3"):
-        callback.on_epoch_end(2, {"kl_bound": float("nan")})
-    assert len(run.restore().history["loss"]) == 2
-
-
-def test_a_run_without_a_complete_epoch_takes_other_settings(tmp_path):
+def test_a_run_without_a_checkpoint_takes_other_settings(tmp_path):
     out = tmp_path / "run"
     recipe = get_recipe("polydigits")
     RunFolder(out).prepare("polydigits", recipe.config_class(beta=1.0))

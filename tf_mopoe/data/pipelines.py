@@ -1,4 +1,4 @@
-"""tf.data pipelines over rows: seeded, deterministic, and resumable at any epoch."""
+"""tf.data pipelines over rows: seeded, deterministic, and resumable at any step."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -23,12 +23,13 @@ def shuffled_batches(
     *,
     seed: int,
     first_epoch: int = 0,
+    first_step: int = 0,
     augment: Augment | None = None,
     shuffle_buffer: int = 10_000,
 ) -> tf.data.Dataset:
     """Endless shuffled batches; epoch e's order depends on (seed, e) alone.
 
-    So training that stops after an epoch and goes on with `first_epoch` sees what it
+    So training that stops and goes on with `first_epoch` and `first_step` sees what it
     would have seen. Rows left over at the end of an epoch wait for the next order.
 
     Arrays are kept in memory and shuffled as a whole. A dataset is read anew in each
@@ -42,6 +43,8 @@ def shuffled_batches(
       batch_size: Rows in each batch, at most N; with several replicas of them all.
       seed: Of the orders and of `augment`.
       first_epoch: Number of the first epoch, from 0.
+      first_step: Number of the first batch within that epoch, from 0. Those before it
+        are skipped: of arrays they are never gathered, of a dataset its rows are read.
       augment: A function from a batch, converted, and a seed, int32 `[2]`, to a batch;
         for stateless random operations. The seed depends on `seed`, the epoch and the
         batch's place in it.
@@ -59,6 +62,7 @@ def shuffled_batches(
     checked_integer("batch_size", batch_size, at_least=1)
     checked_integer("seed", seed, at_least=0)
     checked_integer("first_epoch", first_epoch, at_least=0)
+    checked_integer("first_step", first_step, at_least=0)
     checked_integer("shuffle_buffer", shuffle_buffer, at_least=1)
     count = _count(rows)
     if count is None and isinstance(rows, tf.data.Dataset):
@@ -76,8 +80,9 @@ def shuffled_batches(
         batches = _shuffled_in_memory(rows, count, batch_size, seed)
 
     def number(epoch):
+        first = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
         return tf.data.Dataset.zip(
-            tf.data.Dataset.range(np.iinfo(np.int64).max), batches(epoch)
+            tf.data.Dataset.range(first, np.iinfo(np.int64).max), batches(epoch, first)
         ).map(lambda step, batch: (epoch, step, batch))
 
     def finish(epoch, step, batch):
@@ -164,7 +169,7 @@ def _count(rows: Rows) -> int | None:
 def _shuffled_in_memory(rows, count, batch_size, seed):
     tensors = tf.nest.map_structure(_tensor, _plain(rows))
 
-    def batches(epoch):
+    def batches(epoch, first):
         order = tf.random.experimental.stateless_shuffle(
             tf.range(count),
             seed=tf.stack([tf.constant(seed % 2**63, tf.int64), epoch]),
@@ -172,6 +177,7 @@ def _shuffled_in_memory(rows, count, batch_size, seed):
         return (
             tf.data.Dataset.from_tensor_slices(order)
             .batch(batch_size, drop_remainder=True)
+            .skip(first)
             .map(gather, num_parallel_calls=tf.data.AUTOTUNE)
         )
 
@@ -192,7 +198,7 @@ def _tensor(array: Any) -> tf.Tensor:
 
 
 def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
-    def batches(epoch):
+    def batches(epoch, first):
         # `shuffle` mixes in the global seed, which is none of ours. This function's
         # graph has its own, but not 0, with which it can't compare a tensor.
         tf.compat.v1.get_default_graph().seed = 1
@@ -203,9 +209,11 @@ def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
             maxval=None,
             dtype=tf.int64,
         )
-        return rows.shuffle(
-            shuffle_buffer, seed=seed, reshuffle_each_iteration=False
-        ).batch(batch_size, drop_remainder=True)
+        return (
+            rows.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
+            .skip(first * batch_size)
+            .batch(batch_size, drop_remainder=True)
+        )
 
     return batches
 

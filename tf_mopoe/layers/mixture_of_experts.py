@@ -136,9 +136,7 @@ class MixtureOfExperts(keras.layers.Layer):
         else:
             mask = membership_mask(present.shape[-1], self.subsets)
             available = available_subsets(mask, present)
-        component = stratified_components(
-            available, seed, present, num_draws=num_draws
-        )
+        component = stratified_components(available, seed, present, num_draws=num_draws)
         return noise.cut(share, component, axis=1)
 
     def compute_output_spec(

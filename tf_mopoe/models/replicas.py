@@ -40,7 +40,9 @@ def with_share(batch: Batch) -> Batch:
     present = batch.present
     if present is not None:
         # Not every strategy gathers bools.
+        columns = present.shape[-1]
         present = context.all_gather(tf.cast(present, tf.int32), axis=0) > 0
+        present = tf.ensure_shape(present, [None, columns])
     return batch._replace(share=Share(start, rows[0], tf.reduce_sum(counts), present))
 
 
@@ -73,6 +75,9 @@ def mean_over_replicas(metrics: list[keras.metrics.Mean]) -> dict[str, tf.Tensor
 
 class RunsReplicas(keras.Model):
     """Makes the functions that `fit` and `evaluate` call for each batch."""
+
+    train_function: Any
+    test_function: Any
 
     def make_train_function(self, force=False):
         """As Keras's; of several workers without what breaks it."""

@@ -17,11 +17,10 @@ Run: mopoe-train celeba --out runs/celeba --set files=FOLDER
 """
 
 import pathlib
-from typing import TYPE_CHECKING, Literal
-
-import pydantic
+from typing import TYPE_CHECKING
 
 from trainers import tfds_data
+from trainers.config import Count, NotNegative, Positive
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -31,28 +30,25 @@ IMAGE_SHAPE = (64, 64, 3)
 
 
 class CelebaConfig(tfds_data.TfdsConfig):
-    """Settings of the recipe.
+    """Settings of the recipe."""
 
-    Attributes:
-      files: Folder with img_align_celeba, list_attr_celeba.txt and
-        list_eval_partition.txt; by default TFDS downloads CelebA.
-      style_dim: Size of each modality's style.
-      beta_style: Weight of the styles' divergences; that of the text counts 5 times.
-      filters: Channels of the first layer; the last has 5 times as many.
-      likelihood_scale: Scale of the Laplace likelihood of pixels in [0, 1].
-    """
-
-    epochs: int = pydantic.Field(default=250, ge=1)
-    batch_size: int = pydantic.Field(default=256, ge=1)
-    learning_rate: float = pydantic.Field(default=5e-4, gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"] = "constant"
-    latent_dim: int = pydantic.Field(default=20, ge=1)
-    beta: float = pydantic.Field(default=2.5, ge=0, allow_inf_nan=False)
-    style_dim: int = pydantic.Field(default=32, ge=1)
-    beta_style: float = pydantic.Field(default=2.0, ge=0, allow_inf_nan=False)
-    filters: int = pydantic.Field(default=128, ge=1)
-    likelihood_scale: float = pydantic.Field(default=0.75, gt=0, allow_inf_nan=False)
+    epochs: Count = 250
+    batch_size: Count = 256
+    learning_rate: Positive = 5e-4
+    schedule: str = "constant"
+    latent_dim: Count = 20
+    beta: NotNegative = 2.5
+    style_dim: Count = 32
+    """Size of each modality's style."""
+    beta_style: NotNegative = 2.0
+    """Weight of the styles' divergences; that of the text counts 5 times."""
+    filters: Count = 128
+    """Channels of the first layer; the last has 5 times as many."""
+    likelihood_scale: Positive = 0.75
+    """Scale of the Laplace likelihood of pixels in [0, 1]."""
     files: pathlib.Path | None = None
+    """Folder with img_align_celeba, list_attr_celeba.txt and list_eval_partition.txt;
+    none: TFDS downloads CelebA."""
 
 
 def build_model(config: CelebaConfig, num_steps: int) -> "MoPoEVAE":

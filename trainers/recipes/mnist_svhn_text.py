@@ -20,11 +20,12 @@ Run: mopoe-train mnist_svhn_text --out runs/mnist_svhn_text
 """
 
 import pathlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pydantic
 
 from trainers import tfds_data
+from trainers.config import Count, NotNegative, Positive
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -36,31 +37,28 @@ HIDDEN = (400,)  # of MNIST's dense networks
 
 
 class MnistSvhnTextConfig(tfds_data.TfdsConfig):
-    """Settings of the recipe.
+    """Settings of the recipe."""
 
-    Attributes:
-      validation: So many of MNIST's training images, and the same share of SVHN's, are
-        paired once, for validation.
-      digits: A file mnist.npz; by default TFDS downloads MNIST.
-      svhn: Folder of train_32x32.mat and test_32x32.mat, or an npz file; by default
-        TFDS downloads SVHN.
-      data_multiplications: How often an image is paired.
-      data_seed: Of pairing.
-      likelihood_scale: Scale of the Laplace likelihood of pixels in [0, 1].
-    """
-
-    epochs: int = pydantic.Field(default=200, ge=1)
-    batch_size: int = pydantic.Field(default=256, ge=1)
-    learning_rate: float = pydantic.Field(default=1e-3, gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"] = "constant"
-    latent_dim: int = pydantic.Field(default=20, ge=1)
-    beta: float = pydantic.Field(default=2.5, ge=0, allow_inf_nan=False)
-    likelihood_scale: float = pydantic.Field(default=0.75, gt=0, allow_inf_nan=False)
-    validation: int = pydantic.Field(default=5000, ge=1)
+    epochs: Count = 200
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-3
+    schedule: str = "constant"
+    latent_dim: Count = 20
+    beta: NotNegative = 2.5
+    likelihood_scale: Positive = 0.75
+    """Scale of the Laplace likelihood of pixels in [0, 1]."""
+    validation: Count = 5000
+    """So many of MNIST's training images, and the same share of SVHN's, are paired
+    once, for validation."""
     digits: pathlib.Path | None = None
+    """A file mnist.npz; none: TFDS downloads MNIST."""
     svhn: pathlib.Path | None = None
-    data_multiplications: int = pydantic.Field(default=20, ge=1)
+    """Folder of train_32x32.mat and test_32x32.mat, or an npz file; none: TFDS
+    downloads SVHN."""
+    data_multiplications: Count = 20
+    """How often an image is paired."""
     data_seed: int = pydantic.Field(default=0, ge=0)
+    """Of pairing."""
 
 
 def build_model(config: MnistSvhnTextConfig, num_steps: int) -> "MoPoEVAE":

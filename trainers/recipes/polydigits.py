@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
-from trainers.config import TrainConfig
+from trainers.config import Count, NotNegative, Positive, TrainConfig
 from trainers.recipe import LabelledData, Recipe, Split
 
 if TYPE_CHECKING:
@@ -17,26 +17,23 @@ IMAGE_SHAPE = (28, 28, 3)
 
 
 class PolyDigitsConfig(TrainConfig):
-    """Settings of the recipe.
+    """Settings of the recipe."""
 
-    Attributes:
-      warmup: Share of all steps in which beta rises, from a tenth of itself.
-      features: Units of each encoder's last layer.
-      pairings: Tuples made of each digit image in an epoch.
-      width: Factor of the PolyMNIST networks' channels.
-      likelihood_scale: Scale of the Laplace likelihood of pixels in [0, 1].
-    """
-
-    epochs: int = pydantic.Field(default=16, ge=1)
-    batch_size: int = pydantic.Field(default=64, ge=1)
-    learning_rate: float = pydantic.Field(default=2e-3, gt=0, allow_inf_nan=False)
-    latent_dim: int = pydantic.Field(default=32, ge=1)
-    beta: float = pydantic.Field(default=5.0, ge=0, allow_inf_nan=False)
+    epochs: Count = 16
+    batch_size: Count = 64
+    learning_rate: Positive = 2e-3
+    latent_dim: Count = 32
+    beta: NotNegative = 5.0
     warmup: float = pydantic.Field(default=0.6, ge=0, le=1)
-    features: int = pydantic.Field(default=256, ge=1)
-    pairings: int = pydantic.Field(default=8, ge=1)
+    """Share of all steps in which beta rises, from a tenth of itself."""
+    features: Count = 256
+    """Units of each encoder's last layer."""
+    pairings: Count = 8
+    """Tuples made of each digit image in an epoch."""
     width: float = pydantic.Field(default=0.5, gt=0, le=4)
-    likelihood_scale: float = pydantic.Field(default=0.25, gt=0, allow_inf_nan=False)
+    """Factor of the PolyMNIST networks' channels."""
+    likelihood_scale: Positive = 0.25
+    """Scale of the Laplace likelihood of pixels in [0, 1]."""
 
 
 def build_model(config: PolyDigitsConfig, num_steps: int) -> "MoPoEVAE":

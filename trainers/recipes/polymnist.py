@@ -19,11 +19,12 @@ Run: mopoe-train polymnist --out runs/polymnist --set backgrounds=FOLDER
 """
 
 import pathlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pydantic
 
 from trainers import tfds_data
+from trainers.config import Count, NotNegative, Positive
 from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,30 +34,27 @@ IMAGE_SHAPE = (28, 28, 3)
 
 
 class PolyMnistConfig(tfds_data.TfdsConfig):
-    """Settings of the recipe.
+    """Settings of the recipe."""
 
-    Attributes:
-      validation: So many of MNIST's training images make tuples of their own, for
-        validation; of an `archive` so many tuples.
-      backgrounds: Folder of five images; by default those of PolyDigits are painted.
-      digits: A file mnist.npz; by default TFDS downloads MNIST.
-      archive: Folder of the published PolyMNIST, instead of the two above.
-      data_seed: Of pairing, crops and painted backgrounds.
-      likelihood_scale: Scale of the Laplace likelihood of pixels in [0, 1].
-    """
-
-    epochs: int = pydantic.Field(default=300, ge=1)
-    batch_size: int = pydantic.Field(default=256, ge=1)
-    learning_rate: float = pydantic.Field(default=5e-4, gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"] = "constant"
-    latent_dim: int = pydantic.Field(default=512, ge=1)
-    beta: float = pydantic.Field(default=2.5, ge=0, allow_inf_nan=False)
-    likelihood_scale: float = pydantic.Field(default=0.75, gt=0, allow_inf_nan=False)
-    validation: int = pydantic.Field(default=5000, ge=1)
+    epochs: Count = 300
+    batch_size: Count = 256
+    learning_rate: Positive = 5e-4
+    schedule: str = "constant"
+    latent_dim: Count = 512
+    beta: NotNegative = 2.5
+    likelihood_scale: Positive = 0.75
+    """Scale of the Laplace likelihood of pixels in [0, 1]."""
+    validation: Count = 5000
+    """So many of MNIST's training images make tuples of their own, for validation; of
+    an `archive` so many tuples."""
     backgrounds: pathlib.Path | None = None
+    """Folder of five images; none: those of PolyDigits are painted."""
     digits: pathlib.Path | None = None
+    """A file mnist.npz; none: TFDS downloads MNIST."""
     archive: pathlib.Path | None = None
+    """Folder of the published PolyMNIST, instead of the two above."""
     data_seed: int = pydantic.Field(default=0, ge=0)
+    """Of pairing, crops and painted backgrounds."""
 
 
 def build_model(config: PolyMnistConfig, num_steps: int) -> "MoPoEVAE":

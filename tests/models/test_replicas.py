@@ -1,0 +1,105 @@
+"""Several replicas do what one device does: weights, metrics, predictions."""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.models.replica_runs import CASES
+
+ROOT = pathlib.Path(__file__).parents[2]
+#: What two processes do as one does; it has all that is gathered.
+OF_WORKERS = "holes"
+
+
+def start(out, names=(), **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.models.replica_runs", str(out), *names],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            **environment,
+        },
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def result_of(process, out):
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said[-4000:]
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    out = tmp_path_factory.mktemp("mirrored") / "results.json"
+    return result_of(start(out), out)
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for listener in sockets:
+            listener.bind(("localhost", 0))
+        hosts = [f"localhost:{listener.getsockname()[1]}" for listener in sockets]
+    processes, outs = [], []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": hosts}, "task": task})
+        outs.append(folder / f"{index}.json")
+        processes.append(start(outs[-1], [OF_WORKERS], TF_CONFIG=config))
+    return [result_of(process, out) for process, out in zip(processes, outs)]
+
+
+def assert_same(actual, expected, tolerance=2e-6):
+    (history, weights, predicted), (of_one, weights_of_one, predicted_by_one) = (
+        actual,
+        expected,
+    )
+    assert set(history) == set(of_one)
+    for name, values in of_one.items():
+        # float32 sums in another order.
+        np.testing.assert_allclose(history[name], values, rtol=1e-5, err_msg=name)
+    for left, right in zip(weights, weights_of_one, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=tolerance)
+    for left, right in zip(predicted, predicted_by_one, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "overflow" not in name])
+def test_two_replicas_train_like_one_device(name, mirrored):
+    two, one = mirrored[name]
+    assert_same(two, one)
+
+
+def test_noise_matters(mirrored):
+    """Else the cases with it would say no more than those without."""
+    for kind in ("complete", "holes"):
+        loud, quiet = mirrored[kind][0], mirrored[f"{kind} without noise"][0]
+        assert abs(loud[0]["loss"][0] - quiet[0]["loss"][0]) > 1e-3
+
+
+def test_an_overflow_in_one_replica_is_no_step_of_any(mirrored):
+    """Loss scaling skips it on all, as on one device."""
+    (_, two, _), (_, one, _) = mirrored["overflow in one replica"]
+    for left, right in zip(two, one, strict=True):
+        assert np.isfinite(left).all()
+        np.testing.assert_allclose(left, right, atol=5e-3)  # 16 bits
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_two_processes_train_like_one(index, workers, mirrored):
+    assert_same(workers[index][OF_WORKERS][0], mirrored[OF_WORKERS][1])

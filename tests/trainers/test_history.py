@@ -1,0 +1,66 @@
+"""What follows from the numbers of a run's epochs."""
+
+import math
+
+import pytest
+
+from trainers.config import TrainConfig
+from trainers.history import Monitor, with_epoch, write_csv
+
+
+def monitor(metric, mode="auto", patience=None):
+    settings = {"epochs": 1, "batch_size": 1, "learning_rate": 1, "latent_dim": 1}
+    settings |= {"beta": 1, "monitor": metric, "monitor_mode": mode}
+    return Monitor(TrainConfig(**settings, patience=patience))
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "best"),
+    [
+        ("val_loss", "auto", 1),
+        ("val_kl_bound", "auto", 1),
+        ("val_m0_log_likelihood", "auto", 2),
+        ("evaluation/conditional_coherence/product/by_number_given/1", "auto", 2),
+        ("evaluation/linear_probe/joint/by_number_given/2", "auto", 2),
+        ("val_m0_log_likelihood", "min", 1),
+        ("val_loss", "max", 2),
+    ],
+)
+def test_best_epoch_is_the_first_of_the_smallest_or_largest(metric, mode, best):
+    history = {metric: [None, 1.0, 5.0, 5.0, 1.0, None]}
+    assert monitor(metric, mode).best_epoch(history) == best
+
+
+def test_nothing_is_best_or_waited_for_where_there_is_no_value():
+    for history in ({}, {"loss": [1.0]}, {"val_loss": [None, None]}):
+        assert monitor("val_loss", patience=1).best_epoch(history) is None
+        assert monitor("val_loss", patience=1).why_stopped(history) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "stops"),
+    [
+        ([3, 2, 1], False),
+        ([1, 2], False),
+        ([1, 2, 3], True),
+        ([1, 1, 1], True),  # as good is not better
+        ([1, 2, None, None], False),
+        ([1, None, 2, None, 2], True),
+        ([2, 3, 1, 2], False),
+    ],
+)
+def test_training_stops_after_so_many_values_that_are_not_better(values, stops):
+    history = {"val_loss": values}
+    assert bool(monitor("val_loss", patience=2).why_stopped(history)) == stops
+    assert monitor("val_loss", patience=None).why_stopped(history) is None
+
+
+def test_every_list_of_a_history_is_as_long(tmp_path):
+    history = {"loss": [2.0]}
+    for logs in ({"loss": 1.5, "late": 7}, {"late": math.nan}):
+        history = with_epoch(history, logs)
+    assert history == {"loss": [2.0, 1.5, None], "late": [None, 7.0, None]}
+    write_csv(tmp_path / "h.csv", history)
+    assert (
+        tmp_path / "h.csv"
+    ).read_text() == "epoch,loss,late\n1,2.0,\n2,1.5,7.0\n3,,\n"

@@ -1,0 +1,227 @@
+"""A study of `mopoe-tune`: stopped, killed, shared, and as if it had not been."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import optuna
+import pytest
+import tensorflow as tf
+
+from tests.trainers.fake_training import (
+    EPOCHS,
+    caused_by,
+    failing,
+    fake_train,
+    parameters,
+    run_tune,
+    states,
+    summary,
+)
+from trainers import study, trials
+from trainers.errors import Stopped, UsageError
+from trainers.run_folder import RunFolder
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_training(monkeypatch):
+    monkeypatch.setattr(trials, "train", fake_train)
+    monkeypatch.setattr(keras.utils, "clear_session", lambda: None)  # is slow
+
+
+def test_trials_depend_on_the_seed_and_not_on_how_often_the_study_was_stopped(
+    tmp_path,
+):
+    for name in ("once", "pieces", "other"):
+        seed = "seed=1" if name == "other" else "seed=0"
+        counts = (
+            range(1, 13) if name == "pieces" else [12]
+        )  # TPE proposes from the 11th
+        for count in counts:
+            assert run_tune(tmp_path / name, "--set", seed, count=count) == 0
+    once, pieces, other = (
+        parameters(tmp_path / name) for name in ("once", "pieces", "other")
+    )
+    assert once == pieces
+    assert len({trial["beta"] for trial in once + other}) == 24
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (caused_by(OSError(28, "No space left on device")), 1),
+        (caused_by(tf.errors.DataLossError(None, None, "truncated record")), 1),
+        (tf.errors.ResourceExhaustedError(None, None, "No space left on device"), None),
+        (OSError(28, "No space left on device"), 1),
+        (UsageError("data_dir: there is none"), 2),
+        (Stopped("stopped by SIGTERM after step 5."), 75),
+    ],
+)
+def test_what_the_parameters_did_not_cause_stops_the_study_which_goes_on_there(
+    error, code, tmp_path, monkeypatch, capsys
+):
+    whole = tmp_path / "whole"
+    assert run_tune(whole) == 0
+    out = tmp_path / "stopped"
+    monkeypatch.setattr(trials, "train", failing(error, number=1))
+    if code is None:
+        with pytest.raises(type(error)):
+            run_tune(out)
+    else:
+        assert run_tune(out) == code
+        assert capsys.readouterr().err.strip().count("\n") == 0
+    monkeypatch.setattr(trials, "train", fake_train)
+    assert run_tune(out) == 0
+    assert summary(out) == summary(whole)
+    log = (out / "trials" / "00001" / "train.log").read_text()
+    assert log == "epoch 0\nepoch 1\nepoch 2\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_study_at_once_and_the_same_command_goes_on(
+    number, tmp_path, monkeypatch, capsys
+):
+    def train(*arguments, **keywords):
+        fake_train(*arguments, **keywords)
+        signal.raise_signal(number)  # when training has given up its handlers
+
+    assert run_tune(tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "train", train)
+        for _ in range(2):
+            assert run_tune(tmp_path / "stopped") == 75
+            assert number.name in capsys.readouterr().err
+    assert run_tune(tmp_path / "stopped") == 0
+    assert summary(tmp_path / "stopped") == summary(tmp_path / "whole")
+
+
+BLOCKED = """
+import sys, time
+from tests.trainers.fake_training import fake_train, run_tune
+from trainers import trials
+
+def train(recipe_name, recipe, config, out, *, callbacks):
+    first = config.model_copy(update={"epochs": 1})
+    fake_train(recipe_name, recipe, first, out, callbacks=callbacks)
+    open(sys.argv[1] + "/ready", "w").close()
+    time.sleep(600)
+
+trials.train = train
+run_tune(sys.argv[1])
+"""
+
+
+def test_a_trial_is_one_process_s_until_that_is_killed_then_the_next_one_resumes_it(
+    tmp_path, capsys
+):
+    whole, out = tmp_path / "whole", tmp_path / "shared"
+    assert run_tune(whole) == 0
+    out.mkdir()
+    other = subprocess.Popen([sys.executable, "-c", BLOCKED, str(out)], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 60
+        while not (out / "ready").exists() and time.monotonic() < deadline:
+            assert other.poll() is None
+            time.sleep(0.05)
+        capsys.readouterr()
+        assert run_tune(out) == 0
+        assert states(out) == ["running", "complete", "complete"]
+        assert "Other processes are at those" in capsys.readouterr().out
+    finally:
+        os.kill(other.pid, signal.SIGKILL)
+        other.wait()
+    assert run_tune(out) == 0
+    assert summary(out) == summary(whole)
+    log = (out / "trials" / "00000" / "train.log").read_text()
+    assert log == "epoch 0\nepoch 1\nepoch 2\n"
+
+
+def test_a_trial_that_died_before_its_draws_gets_those_it_would_have_had(
+    tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_, **__):
+        raise Killed
+
+    assert run_tune(tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "suggest_int", kill)
+        with pytest.raises(Killed):
+            run_tune(tmp_path / "died")
+    assert run_tune(tmp_path / "died") == 0
+    assert summary(tmp_path / "died") == summary(tmp_path / "whole")
+
+
+def test_a_trial_that_kills_its_process_again_and_again_is_given_up(
+    tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    monkeypatch.setattr(study, "MAX_STARTS", 2)
+    monkeypatch.setattr(trials, "train", failing(Killed(), number=1))
+    for _ in range(3):
+        with pytest.raises(Killed):
+            run_tune(tmp_path)
+    assert run_tune(tmp_path) == 0
+    assert states(tmp_path) == ["complete", "fail", "complete"]
+    assert "killed 2 times" in summary(tmp_path)[1]["reason"]
+
+
+def test_a_trial_that_comes_further_each_time_is_not_given_up(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def one_more_epoch(recipe_name, recipe, config, out, *, callbacks):
+        file = RunFolder(out).history_file
+        done = len(json.loads(file.read_text())["loss"]) if file.exists() else 0
+        next_one = config.model_copy(update={"epochs": done + 1})
+        fake_train(recipe_name, recipe, next_one, out, callbacks=callbacks)
+        if done + 1 < config.epochs:
+            raise Killed
+
+    monkeypatch.setattr(study, "MAX_STARTS", 1)
+    monkeypatch.setattr(trials, "train", one_more_epoch)
+    for _ in range(EPOCHS - 1):
+        with pytest.raises(Killed):
+            run_tune(tmp_path, count=1)
+    assert run_tune(tmp_path, count=1) == 0
+    assert states(tmp_path) == ["complete"]
+
+
+def test_an_epoch_that_is_trained_again_is_reported_once(tmp_path, monkeypatch):
+    def forgetful(recipe_name, recipe, config, out, *, callbacks):
+        (pathlib.Path(out) / "history.json").unlink(missing_ok=True)
+        fake_train(recipe_name, recipe, config, out, callbacks=callbacks)
+
+    monkeypatch.setattr(trials, "train", failing(Stopped(), number=1))
+    assert run_tune(tmp_path) == 75
+    monkeypatch.setattr(trials, "train", forgetful)
+    assert run_tune(tmp_path) == 0  # Optuna warns of what comes twice
+    assert states(tmp_path) == ["complete"] * 3
+
+
+def test_a_journal_that_ends_within_a_line_is_mended(tmp_path):
+    assert run_tune(tmp_path, count=2) == 0
+    journal = tmp_path / "study.log"
+    journal.write_bytes(journal.read_bytes() + b'{"op_code":4,"wor')
+    assert run_tune(tmp_path) == 0
+    assert states(tmp_path) == ["complete"] * 3
+    assert run_tune(tmp_path) == 0
+
+
+def test_a_journal_that_can_not_be_read_is_one_line_with_code_1(tmp_path, capsys):
+    (tmp_path / "study.log").write_text("{\n{\n")
+    assert run_tune(tmp_path) == 1
+    error = capsys.readouterr().err
+    assert "study.log is damaged" in error
+    assert error.count("\n") == 1

@@ -1,0 +1,237 @@
+"""What stops a training on purpose: numbers, signals, another process, no progress."""
+
+import json
+import os
+import signal
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from tests.trainers.tiny_training import (
+    RECIPE,
+    STEPS,
+    At,
+    everything,
+    load_data,
+    run,
+    terminate,
+)
+from trainers import callbacks
+from trainers.checkpoints import Checkpoints
+from trainers.errors import RunError, Stopped, UsageError, run_command
+from trainers.recipe import LabelledData
+from trainers.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run(out, checkpoint_steps=3)
+    return out
+
+
+def test_the_first_number_that_is_not_finite_stops_by_name(tmp_path):
+    def spoil(model):
+        model.experts[0].trainable_variables[0].assign(np.full([4, 2], np.inf))
+
+    with pytest.raises(RunError) as failed:
+        run(tmp_path, At(spoil, epoch=1, batch=2), checkpoint_steps=2)
+    said = str(failed.value)
+    for name in ("loss", "kl_bound", "a_log_likelihood"):
+        assert f"{name} is " in said
+    assert "beta" not in said
+    assert "at step 8 (epoch 2, step 3 of 5)" in said
+    assert "step-00000006 is kept" in said
+    assert "smaller learning_rate or clip_norm" in said
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    def spoil(model):  # what the step's update adds, once its numbers are formed
+        model.optimizer.variables[2].assign(np.full([4, 2], np.nan))
+
+    with pytest.raises(RunError, match="not finite after step 4.*step-00000002 is"):
+        run(tmp_path, At(spoil, batch=3), checkpoint_steps=2)
+
+
+def test_validation_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
+    def huge(config, split):
+        data = load_data(config, split)
+        if split == "validation":
+            data.modalities["a"][0] = 1e30  # whose square overflows
+        return data
+
+    with pytest.raises(RunError, match="val_loss is inf.* after epoch 1.*000003 is ke"):
+        run(tmp_path, recipe=RECIPE._replace(load_data=huge), checkpoint_steps=3)
+
+
+def test_data_that_the_model_refuses_are_one_line(tmp_path):
+    def spoiled(config, split):
+        data = load_data(config, split)
+        data.modalities["a"][7, 1] = np.nan
+        return data
+
+    with pytest.raises(RunError) as failed:
+        run(tmp_path, recipe=RECIPE._replace(load_data=spoiled))
+    assert str(failed.value).startswith("Modality 'a' must hold finite numbers")
+    assert "\n" not in str(failed.value)
+
+
+def test_a_signal_while_data_are_loaded_stops_at_once_with_code_75(tmp_path, capsys):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    def interrupted(config, split):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("reached")
+
+    recipe = RECIPE._replace(load_data=interrupted)
+    assert run_command("train", lambda: run(tmp_path, recipe=recipe)) == 75
+    said = capsys.readouterr().err.strip()
+    assert said == (
+        "train: stopped by SIGINT before training began; the same command goes on."
+    )
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_sigint_kills(tmp_path):
+    found = []
+
+    def interrupt(model):
+        os.kill(os.getpid(), signal.SIGINT)
+        found.append(signal.getsignal(signal.SIGINT))
+
+    with pytest.raises(Stopped, match="SIGINT after step 1 "):
+        run(tmp_path, At(interrupt))
+    assert found == [signal.SIG_DFL]
+
+
+def test_a_signal_after_the_last_step_leaves_a_complete_run(whole, tmp_path):
+    class Late(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            terminate()
+
+    with pytest.raises(Stopped, match="when training was complete"):
+        run(tmp_path, Late())
+    assert everything(tmp_path) == everything(whole)
+
+
+def test_another_thread_trains_without_handlers(tmp_path):
+    thread = threading.Thread(target=run, args=[tmp_path], kwargs={"epochs": 1})
+    thread.start()
+    thread.join()
+    assert RunFolder(tmp_path).model_file.exists()
+
+
+def test_a_folder_is_trained_in_by_one_process(whole):
+    with (
+        RunFolder(whole).locked(),
+        pytest.raises(UsageError, match="another process is training in"),
+    ):
+        run(whole)
+    run(whole)
+
+
+def test_data_of_another_length_are_refused(whole):
+    def longer(config, split):
+        data = load_data(config, split)
+        return LabelledData({"a": np.repeat(data.modalities["a"], 2, 0)}, data.labels)
+
+    with pytest.raises(UsageError, match="5 steps an epoch, and its data now make 10"):
+        run(whole, recipe=RECIPE._replace(load_data=longer), epochs=4)
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Evaluations give these numbers, by epoch; what is no number is done instead."""
+    numbers = [1.0, 3.0, 2.0, 2.5, 9.0]
+
+    def evaluate(self, epoch):
+        value = numbers[epoch]
+        return {"evaluation/joint_coherence": value() if callable(value) else value}
+
+    monkeypatch.setattr(callbacks.TensorBoardEvaluation, "_evaluation", lambda s: None)
+    monkeypatch.setattr(callbacks.TensorBoardEvaluation, "_evaluate", evaluate)
+    return numbers
+
+
+COHERENCE = {"monitor": "evaluation/joint_coherence", "evaluate_every": 1, "epochs": 5}
+
+
+def test_training_ends_and_keeps_the_best_as_if_never_interrupted(
+    evaluated, tmp_path, capsys
+):
+    early = {**COHERENCE, "patience": 2}
+    with pytest.raises(Stopped):
+        run(tmp_path, At(terminate, epoch=2, batch=1), **early)
+    run(tmp_path, **early)
+    why = "in 2 epochs no evaluation/joint_coherence was better than 3, of epoch 2"
+    assert why in capsys.readouterr().out
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert history["evaluation/joint_coherence"] == evaluated[:4]
+    best = keras.saving.load_model(RunFolder(tmp_path).best_file)
+    assert int(best.optimizer.iterations) == 2 * STEPS
+    run(tmp_path, **early)
+    assert f"4 of 5 epochs, and stopped early after epoch 4: {why}" in (
+        capsys.readouterr().out
+    )
+    run(tmp_path, **COHERENCE)  # with more patience
+    best = keras.saving.load_model(RunFolder(tmp_path).best_file)
+    assert int(best.optimizer.iterations) == 5 * STEPS
+
+
+def test_a_failed_evaluation_loses_nothing(evaluated, tmp_path, whole):
+    def fail():
+        raise RunError("no memory")
+
+    evaluated[0] = fail
+    run_it = {"evaluate_every": 1}
+    with pytest.raises(RunError, match="no memory"):
+        run(tmp_path, **run_it)
+    found = Checkpoints(tmp_path / "checkpoints").find()
+    assert found.state[:3] == (0, STEPS, STEPS)
+    assert not (tmp_path / "history.json").exists()
+    evaluated[0] = terminate_now
+    with pytest.raises(Stopped, match="SIGTERM while epoch 1 was evaluated"):
+        run(tmp_path, **run_it)
+    evaluated[0] = float("nan")
+    run(tmp_path, **run_it)
+    history = everything(tmp_path)[2]
+    assert history.pop("evaluation/joint_coherence") == [None, 3.0, 2.0]
+    assert history == everything(whole)[2]
+    assert everything(tmp_path)[0] == everything(whole)[0]
+
+
+def terminate_now():
+    terminate()
+    raise AssertionError("reached")
+
+
+def test_an_epoch_without_evaluation_has_none_in_the_history(evaluated, tmp_path):
+    run(tmp_path, evaluate_every=2, epochs=3)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert history["evaluation/joint_coherence"] == [None, 3.0, None]
+    row = (tmp_path / "history.csv").read_text().splitlines()[1].split(",")
+    assert row[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"monitor": "val_los"}, "no epoch has 'val_los'. Did you mean 'val_loss'?"),
+        ({"monitor": "evaluation/x"}, "'evaluation/x', with evaluate_every=0"),
+    ],
+)
+def test_an_unknown_monitor_is_refused_before_a_step(settings, said, tmp_path):
+    with pytest.raises(UsageError) as refused:
+        run(tmp_path, **settings)
+    assert said in str(refused.value)
+    assert not Checkpoints(tmp_path / "checkpoints").paths()
+
+
+def test_an_unknown_number_of_the_evaluation_costs_no_epoch(evaluated, tmp_path):
+    wrong = {**COHERENCE, "monitor": "evaluation/joint_coherenc"}
+    with pytest.raises(UsageError, match="Did you mean 'evaluation/joint_coherence'"):
+        run(tmp_path, **wrong)
+    assert Checkpoints(tmp_path / "checkpoints").find().state[:2] == (0, STEPS)

@@ -1,0 +1,99 @@
+"""A run of next to nothing, for tests of what may happen to a training."""
+
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+from keras.ops import convert_to_numpy
+
+from tf_mopoe import Modality, MoPoEVAE
+from trainers import training
+from trainers.config import TrainConfig
+from trainers.recipe import LabelledData, Recipe
+from trainers.run_folder import RunFolder
+
+STEPS = 5  # of an epoch
+EPOCHS = 3
+
+
+class TinyConfig(TrainConfig):
+    epochs: int = EPOCHS
+    batch_size: int = 8
+    learning_rate: float = 1e-2
+    latent_dim: int = 2
+    beta: float = 1.0
+    checkpoint_minutes: float | None = None
+
+
+def build_model(config, num_steps):
+    """As little as there can be, since each test traces it anew."""
+    layers = keras.layers
+    encoder = keras.Sequential([keras.Input((4,)), layers.Dropout(0.3)])
+    decoder = keras.Sequential([keras.Input((2,)), layers.Dense(4)])
+    modality = Modality(
+        "a", (4,), encoder=encoder, decoder=decoder, likelihood="normal"
+    )
+    beta = keras.optimizers.schedules.PolynomialDecay(0.1, num_steps, 1.0)
+    return MoPoEVAE([modality], config.latent_dim, beta=beta, seed=config.seed)
+
+
+def load_data(config, split):
+    rows = {"train": STEPS * 8 + 3, "validation": 20}[split]
+    values = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
+    return LabelledData({"a": values}, np.arange(rows) % 10)
+
+
+RECIPE = Recipe(TinyConfig, build_model, load_data, num_classes=10)
+
+
+def run(out, *more, recipe=RECIPE, **settings):
+    training.train("tiny", recipe, TinyConfig(**settings), str(out), callbacks=more)
+
+
+class At(keras.callbacks.Callback):
+    """Does something at a point of the training, once."""
+
+    def __init__(self, act, *, epoch=0, batch=0, moment="train_batch_begin"):
+        super().__init__()
+        self.act, self.epoch, self.now = act, epoch, None
+        setattr(self, f"on_{moment}", self._when(batch))
+
+    def _when(self, batch):
+        def moment(index, logs=None):
+            if self.now == self.epoch and index == batch and self.act:
+                act, self.act = self.act, None
+                act(self.model)
+
+        return moment
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+
+def terminate(model=None):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash(model):
+    raise Crash
+
+
+def everything(out):
+    """All that a run ends with, to the bit."""
+    model = RunFolder(out).load_model()
+    newest = RunFolder(out).checkpoints.find()
+    variables = [*model.weights, *model.optimizer.variables]
+    return (
+        [convert_to_numpy(variable).tobytes() for variable in variables],
+        newest.state,
+        json.loads((out / "history.json").read_text()),
+        (out / "history.csv").read_text(),
+        model.optimizer.get_config()["learning_rate"],
+        keras.saving.load_model(out / "best.keras").get_weights()[0].tobytes(),
+    )

@@ -1,0 +1,67 @@
+"""What a model holds beside its configuration, read and set: for checkpoints."""
+
+import pathlib
+
+import keras
+import numpy as np
+from keras.ops import convert_to_numpy
+
+from trainers.errors import RunError
+
+
+def load_weights(model: keras.Model, path: pathlib.Path) -> None:
+    """Weights and the optimizer's values, from a model's file.
+
+    The model keeps its own schedules, which a larger number of epochs stretches.
+
+    Raises:
+      RunError: If the file is of another model.
+    """
+    model.optimizer.build(model.trainable_variables)
+    try:
+        model.load_weights(path)
+    except ValueError as error:
+        raise RunError(
+            f"{path} does not fit the model: another version of the library or of the "
+            f"recipe wrote it. ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def not_finite(model: keras.Model) -> list[str]:
+    """Weights and values of the optimizer that hold a NaN or an infinity."""
+    return [
+        variable.path
+        for variable in [*model.weights, *model.optimizer.variables]
+        if not np.isfinite(convert_to_numpy(variable)).all()
+    ]
+
+
+def running_means(model: keras.Model) -> dict[str, list[float]]:
+    """Values of the variables of the model's metrics, by name."""
+    return {
+        metric.name: [float(convert_to_numpy(x)) for x in metric.variables]
+        for metric in model.metrics
+    }
+
+
+def set_running_means(model: keras.Model, values: dict[str, list[float]]) -> None:
+    """Sets what `running_means` gave."""
+    for metric in model.metrics:
+        for variable, value in zip(metric.variables, values[metric.name], strict=True):
+            variable.assign(value)
+
+
+def generator_states(model: keras.Model) -> list[list[int]]:
+    """States of random generators of layers, such as `Dropout`: no file has them."""
+    return [convert_to_numpy(x).tolist() for x in _generators(model)]
+
+
+def set_generator_states(model: keras.Model, states: list[list[int]]) -> None:
+    """Sets what `generator_states` gave."""
+    for variable, state in zip(_generators(model), states, strict=True):
+        variable.assign(np.asarray(state))
+
+
+def _generators(model: keras.Model) -> list[keras.Variable]:
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
