@@ -26,10 +26,15 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
+        self.set_handlers()
+        return self
+
+    def set_handlers(self) -> None:
+        """Again, where a library has set its own, as TensorFlow does for workers."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
+                before = signal.signal(number, self._handle)
+                self._before.setdefault(number, before)
 
     def __exit__(self, *error: Any) -> None:
         for number, handler in self._before.items():

@@ -50,6 +50,7 @@ def train(
     check_packages(config)
     with Signals() as signals:
         workers = make_workers(config)  # before TensorFlow does anything
+        signals.set_handlers()
         if recipe.resolve:
             config = recipe.resolve(config)
         task = Task(recipe_name, recipe, config, RunFolder(out), workers, signals)

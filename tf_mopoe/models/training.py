@@ -202,7 +202,9 @@ class TrainingMixin(RunsReplicas):
         if sample_weight is not None:
             rows *= tf.reshape(tf.cast(sample_weight, rows.dtype), [-1])
         # Of the user's networks.
-        penalty = tf.add_n([tf.cast(x, rows.dtype) for x in self.losses] or [0.0])
+        penalty = tf.zeros([], rows.dtype)
+        for of_layer in self.losses:
+            penalty += tf.cast(of_layer, rows.dtype)
         if batch.share is None:
             mean = share = tf.reduce_mean(rows)
         else:
@@ -211,8 +213,7 @@ class TrainingMixin(RunsReplicas):
             mean = tf.math.divide_no_nan(
                 tf.reduce_sum(rows), tf.cast(batch.share.rows, rows.dtype)
             )  # of no rows: counts for nothing
-        self._update_metrics(mean + penalty, terms, batch)
-        self.beta_tracker.update_state(beta)
+        self._update_metrics(mean + penalty, beta, terms, batch)
         return share + penalty / num_replicas()
 
     def _current_beta(self) -> float | tf.Tensor:
@@ -227,9 +228,11 @@ class TrainingMixin(RunsReplicas):
             seed = noise.fold_in(seed, step)
         return seed
 
-    def _update_metrics(self, loss, terms: BoundTerms, batch: Batch):
+    def _update_metrics(self, loss, beta, terms: BoundTerms, batch: Batch):
+        """All by rows, so that they are the same on however many replicas."""
         rows = tf.shape(terms.kl_bound)[0]
         self.loss_tracker.update_state(loss, sample_weight=rows)
+        self.beta_tracker.update_state(beta, sample_weight=rows)
         self.kl_bound_tracker.update_state(terms.kl_bound)
         means = {
             name: tf.reduce_mean(value, axis=0)  # over samples
