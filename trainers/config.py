@@ -61,7 +61,8 @@ class TrainConfig(pydantic.BaseModel):
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Of the networks: float32, mixed_float16 (with loss scaling) or mixed_bfloat16."""
     execution: Literal["auto", "graph", "xla", "eager"] = "auto"
-    """Of a step: graph, xla, eager (for debugging); auto: xla on GPUs, else graph."""
+    """Of a step: graph, xla, eager (for debugging); auto: xla on one device
+    where there are 1000 steps or more."""
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     """one_device, mirrored (all GPUs of this host, or `devices` logical CPUs),
     multi_worker (the hosts that TF_CONFIG names) or tpu."""

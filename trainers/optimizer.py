@@ -12,6 +12,8 @@ Rate: TypeAlias = "float | keras.optimizers.schedules.LearningRateSchedule"
 
 #: What is left at the end where the rate falls exponentially, which never reaches 0.
 EXPONENTIAL_SHARE = 0.01
+#: Steps of a training from which on compilation by XLA pays.
+WORTH_COMPILING = 1000
 #: Where, of all steps, the rate falls to a tenth.
 DROPS = (0.5, 0.75)
 
@@ -29,18 +31,23 @@ def make_optimizer(config: "TrainConfig", num_steps: int) -> "keras.optimizers.A
     return keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
 
 
-def compile_options(config: "TrainConfig") -> dict[str, bool]:
+def compile_options(config: "TrainConfig", num_steps: int) -> dict[str, bool]:
     """Arguments of the model's `compile` that `execution` stands for.
 
-    `"auto"` is XLA on GPUs, graphs elsewhere: on a CPU both took equally long, and XLA
-    does not check values. On GPUs neither was measured. On a TPU steps always run
-    compiled by XLA, without the argument.
+    `"auto"` is XLA for trainings of `WORTH_COMPILING` steps on one device: on a CPU of
+    2 cores a step took 0.67 of a graph's time (`benchmarks/execution.py`), compilation
+    three times as long. Not measured on GPUs and on several devices; there XLA
+    compiles each one's gradients. On a TPU steps always run compiled by XLA, without
+    the argument.
+
+    Args:
+      config: Its `execution` and `strategy`.
+      num_steps: Of the whole training.
     """
     compiled = config.execution == "xla"
     if config.execution == "auto":
-        import tensorflow as tf
-
-        compiled = bool(tf.config.list_logical_devices("GPU"))
+        alone = config.strategy == "one_device"
+        compiled = alone and num_steps >= WORTH_COMPILING
     return {
         "jit_compile": compiled and config.strategy != "tpu",
         "run_eagerly": config.execution == "eager",

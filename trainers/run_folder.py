@@ -19,29 +19,10 @@ from trainers.files import as_text, locked, remove_leftovers, replacing, write_j
 from trainers.history import Monitor, write_csv
 from trainers.recipe import Recipe
 from trainers.recipes import get_recipe
+from trainers.settings import check_same_run, settings_of
 
 if TYPE_CHECKING:
     import keras
-
-#: Settings that may be others when a run goes on.
-MAY_CHANGE = (
-    "epochs",
-    "data_dir",
-    "evaluate_every",
-    "execution",
-    "strategy",
-    "devices",
-    "tpu",
-    "threads",
-    "checkpoint_steps",
-    "checkpoint_minutes",
-    "monitor",
-    "monitor_mode",
-    "patience",
-    "tensorboard_graph",
-    "wandb",
-    "mlflow",
-)
 
 
 class RunFolder:
@@ -99,8 +80,8 @@ class RunFolder:
     ) -> None:
         """Makes the folder, or checks that it is of the same configuration.
 
-        Once there is a checkpoint, only what `MAY_CHANGE` names may differ, and the
-        paths of what the run's `data_set` was made of.
+        Once there is a checkpoint, only `trainers.settings.MAY_CHANGE` may differ, and
+        the paths of what the run's `data_set` was made of.
 
         Args:
           recipe_name: Of the recipe.
@@ -111,20 +92,10 @@ class RunFolder:
           UsageError: If the folder can't be written or is of another configuration.
         """
         self._make()
-        asked = _as_json(recipe_name, config)
+        asked = settings_of(recipe_name, config)
         there = self._read_config() if self.config_file.exists() else {}
         if there and self.checkpoints.paths():
-            # A run of an earlier version has the defaults of settings added since.
-            defaults = _as_json(recipe_name, make_config(type(config), {}))
-            there = {**defaults, **there}
-            may_change = {*MAY_CHANGE, *_sources(config)}
-            for field in sorted((asked.keys() | there.keys()) - may_change):
-                if asked.get(field) != there.get(field):
-                    raise UsageError(
-                        f"--out: {self.path} is a run with {field}="
-                        f"{there.get(field)!r}, not {asked.get(field)!r}. Choose "
-                        "another folder, or the settings of this one."
-                    )
+            check_same_run(self.path, there, recipe_name, config)
         elif write:
             if there != asked:  # judges of other data
                 shutil.rmtree(self.classifiers, ignore_errors=True)
@@ -137,7 +108,7 @@ class RunFolder:
           UsageError: If the folder can't be written.
         """
         try:
-            write_json(self.config_file, _as_json(recipe_name, config))
+            write_json(self.config_file, settings_of(recipe_name, config))
         except OSError as error:
             raise self._cannot_write(error) from None
 
@@ -252,16 +223,6 @@ class RunFolder:
 
 def _same_size(checkpoint: Checkpoint, file: pathlib.Path) -> bool:
     return (checkpoint.path / MODEL).stat().st_size == file.stat().st_size
-
-
-def _sources(config: TrainConfig) -> list[str]:
-    """Settings that are paths: `data_set` says what was found there."""
-    named = bool(getattr(config, "data_set", None))
-    return [name for name, x in config if named and isinstance(x, pathlib.Path | None)]
-
-
-def _as_json(recipe_name: str, config: TrainConfig) -> dict[str, Any]:
-    return {"recipe": recipe_name, **config.model_dump(mode="json")}
 
 
 def _load_model(path: pathlib.Path) -> "keras.Model":

@@ -134,7 +134,8 @@ def make_model(recipe: Recipe, config: TrainConfig, num_steps: int) -> "Multimod
     try:
         set_precision(config)
         model = recipe.build_model(config, num_steps)
-        model.compile(make_optimizer(config, num_steps), **compile_options(config))
+        options = compile_options(config, num_steps)
+        model.compile(make_optimizer(config, num_steps), **options)
     finally:
         keras.config.set_dtype_policy(policy)
     return model
@@ -168,13 +169,14 @@ def _why_over(config: TrainConfig, state: State) -> str | None:
 
 
 def _what_runs(task: Task, data: TrainingData) -> str:
-    options, config = compile_options(task.config), task.config
+    config, num_steps = task.config, task.config.epochs * data.steps
+    options = compile_options(config, num_steps)
     execution = "xla" if options["jit_compile"] else "graph"
     if options["run_eagerly"]:
         execution = "eager"
     devices = task.workers.strategy.num_replicas_in_sync
     return (
-        f"Training {task.recipe_name}: {config.epochs * data.steps} steps of "
+        f"Training {task.recipe_name}: {num_steps} steps of "
         f"{data.batch_size} rows, {execution}, {config.precision}, {devices} "
         f"device{'s' * (devices > 1)}"
     )

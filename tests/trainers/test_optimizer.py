@@ -134,22 +134,22 @@ def test_gradients_are_clipped_by_the_norm_of_all_of_them_together(clip_norm, la
 
 
 @pytest.mark.parametrize(
-    ("execution", "gpus", "strategy", "jit_compile", "run_eagerly"),
+    ("execution", "steps", "strategy", "jit_compile", "run_eagerly"),
     [
-        ("auto", [], "one_device", False, False),
-        ("auto", ["GPU:0"], "one_device", True, False),
-        ("auto", ["GPU:0", "GPU:1"], "mirrored", True, False),
-        ("graph", ["GPU:0"], "one_device", False, False),
-        ("xla", [], "one_device", True, False),
-        ("eager", ["GPU:0"], "one_device", False, True),
-        ("xla", [], "tpu", False, False),
+        ("auto", 999, "one_device", False, False),
+        ("auto", 1000, "one_device", True, False),
+        ("auto", 1000, "multi_worker", False, False),
+        ("graph", 1000, "one_device", False, False),
+        ("xla", 1, "one_device", True, False),
+        ("xla", 1, "multi_worker", True, False),
+        ("eager", 1000, "one_device", False, True),
+        ("xla", 1000, "tpu", False, False),
     ],
 )
-def test_execution_is_that_of_the_setting_and_the_hardware(
-    execution, gpus, strategy, jit_compile, run_eagerly, monkeypatch
+def test_execution_is_that_of_the_setting_or_what_pays(
+    execution, steps, strategy, jit_compile, run_eagerly
 ):
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
-    options = compile_options(config(execution=execution, strategy=strategy))
+    options = compile_options(config(execution=execution, strategy=strategy), steps)
     assert options == {"jit_compile": jit_compile, "run_eagerly": run_eagerly}
 
 
