@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S)
 MODULES = {
     "mopoe-train": "trainers.train",
+    "mopoe-tune": "trainers.tune",
     "mopoe-evaluate": "trainers.evaluate",
     "mopoe-export": "export.command",
 }
