@@ -12,6 +12,7 @@ from trainers.checkpoints import State
 from trainers.config import TrainConfig
 from trainers.errors import RunError
 from trainers.evaluation import Evaluation, Options
+from trainers.history import ELBO, validation_elbo
 from trainers.measures import MEASURES
 from trainers.model_state import set_running_means
 from trainers.recipe import Recipe
@@ -62,7 +63,7 @@ class Resume(keras.callbacks.Callback):
 
 
 class Numbers(keras.callbacks.Callback):
-    """Stops at the first number that is not finite; adds the learning rate to an epoch.
+    """Stops at the first number that is not finite; adds two to each epoch.
 
     Keras has fetched the numbers for its progress bar: this costs no more.
     """
@@ -85,6 +86,7 @@ class Numbers(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Checks validation, too."""
         self._check(logs, f"after epoch {epoch + 1}")
+        logs[ELBO] = validation_elbo(logs)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
     def _step(self, batch: int) -> str:

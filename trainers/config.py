@@ -78,7 +78,7 @@ class TrainConfig(pydantic.BaseModel):
     checkpoint_minutes: Positive | None = 10.0
     """Minutes between checkpoints within an epoch; none: none by time. Every epoch ends
     with one."""
-    monitor: Name = "val_loss"
+    monitor: Name = "val_elbo"
     """Metric by which the best epoch, kept as best.keras, and early stopping judge."""
     monitor_mode: Literal["auto", "min", "max"] = "auto"
     """Whether a smaller or a larger one is better; auto: smaller for losses,

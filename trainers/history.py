@@ -16,6 +16,31 @@ History = dict[str, list[float | None]]
 LARGER = ("log_likelihood", "coherence", "probe", "accuracy", "elbo")
 
 
+#: What `validation_elbo` gives, in the history.
+ELBO = "val_elbo"
+
+
+def validation_elbo(logs: Mapping[str, float]) -> float:
+    """The bound of the validation rows with all weights 1, in nats a row,
+
+        sum_m log p(x_m | z, s_m) - KL bound(z) - sum_m KL(s_m):
+
+    a lower bound on log p(X) whatever beta is, which is no part of the generative
+    model. `val_loss` weighs the divergences with beta, so that a run with a smaller
+    beta, or an epoch in which it is still rising, looks better without being so. Of
+    two runs that differ in beta alone the bound favours the one near 1: whoever cares
+    for what is generated monitors one of the coherences that `evaluate_every` adds.
+    Where modalities are missing each term is the mean over the rows that have it.
+
+    Args:
+      logs: An epoch's metrics.
+    """
+    terms = {name: value for name, value in logs.items() if name.startswith("val_")}
+    gains = sum(x for name, x in terms.items() if name.endswith("_log_likelihood"))
+    costs = sum(x for name, x in terms.items() if name.endswith("_style_kl"))
+    return gains - costs - terms["val_kl_bound"]
+
+
 def num_epochs(history: History) -> int:
     """Number of complete epochs."""
     return max(map(len, history.values()), default=0)

@@ -10,7 +10,7 @@ from trainers.callbacks import advice
 from trainers.checkpoints import State
 from trainers.config import TrainConfig
 from trainers.errors import RunError, UsageError, one_of
-from trainers.history import Monitor, with_epoch
+from trainers.history import ELBO, Monitor, with_epoch
 from trainers.model_state import generator_states, not_finite, running_means
 from trainers.run_folder import RunFolder
 from trainers.signals import Signals
@@ -44,7 +44,7 @@ class Saving(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Refuses a `monitor` that there can't be, before a step is done."""
         names = [metric.name for metric in self.model.metrics]
-        names += [*(f"val_{name}" for name in names), "learning_rate"]
+        names += [*(f"val_{name}" for name in names), ELBO, "learning_rate"]
         if not (self.config.evaluate_every and self._monitors_evaluation()):
             self._check_monitor(names)
 

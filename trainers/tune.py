@@ -130,7 +130,7 @@ def tune(options: argparse.Namespace) -> None:
         settings["monitor"] = options.monitor
     name, recipe, config = choose(options.recipe, options.config, settings)
     check_packages(config)
-    objective = Objective.of(options.monitor, config.monitor_mode)
+    objective = Objective.of(config.monitor, config.monitor_mode)
     task = Task(name, recipe, config, objective)
     with Signals():
         study = open_study(options, task, fixed=fixed)

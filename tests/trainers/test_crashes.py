@@ -33,7 +33,7 @@ def whole(tmp_path_factory):
 def test_history_has_every_number_of_every_epoch(whole):
     state = everything(whole)[1]
     names = {"loss", "a_log_likelihood", "kl_bound", "beta"}
-    names |= {f"val_{name}" for name in names} | {"learning_rate"}
+    names |= {f"val_{name}" for name in names} | {"learning_rate", "val_elbo"}
     assert set(state.history) == names
     assert all(len(values) == EPOCHS for values in state.history.values())
     assert state.history["learning_rate"][-1] == pytest.approx(0, abs=1e-9)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from trainers.config import TrainConfig
-from trainers.history import Monitor, with_epoch, write_csv
+from trainers.history import Monitor, validation_elbo, with_epoch, write_csv
 
 
 def monitor(metric, mode="auto", patience=None):
@@ -64,3 +64,10 @@ def test_every_list_of_a_history_is_as_long(tmp_path):
     assert (
         tmp_path / "h.csv"
     ).read_text() == "epoch,loss,late\n1,2.0,\n2,1.5,7.0\n3,,\n"
+
+
+def test_elbo_of_an_epoch_is_the_bound_whose_weights_are_all_one():
+    logs = {"val_a_log_likelihood": -7.0, "val_b_log_likelihood": 2.0}
+    logs |= {"val_kl_bound": 3.0, "val_a_style_kl": 0.5, "val_beta": 4.0}
+    logs |= {"val_loss": 99.0, "a_log_likelihood": 99.0, "kl_bound": 99.0}
+    assert validation_elbo(logs) == -8.5

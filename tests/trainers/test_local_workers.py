@@ -75,6 +75,7 @@ def test_two_processes_train_polydigits_as_one(alone, tmp_path):
     assert_same_run(tmp_path / "run", alone)
 
 
+@pytest.mark.slow  # `tests/models/test_replicas.py` has a tiny model on them
 def test_two_devices_train_polydigits_as_one(alone, tmp_path):
     assert "2 devices" in run(tmp_path / "run", *MIRRORED)
     assert_same_run(tmp_path / "run", alone)

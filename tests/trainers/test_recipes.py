@@ -19,6 +19,7 @@ from trainers.config import make_config
 from trainers.errors import RunError, UsageError
 from trainers.recipes import RECIPES, get_recipe
 from trainers.run_folder import RunFolder
+from trainers.training import load_training
 
 PUBLISHED = {
     "polymnist": {
@@ -275,7 +276,7 @@ def test_words_move_in_training(made):
 def test_views_declared_missing_are_as_many_as_asked_for(made):
     recipe = get_recipe("polymnist")
     config = config_of("polymnist", made, missing="0.4")
-    data = train.load_training(recipe, config, first_epoch=0)
+    data = load_training(recipe, config)
     batches = data.batches.take(data.steps).as_numpy_iterator()
     flags = np.concatenate(
         [np.stack(list(batch["present"].values())) for batch in batches], axis=1

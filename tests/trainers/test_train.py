@@ -32,7 +32,7 @@ def test_run_folder_holds_what_it_promises(two_epochs):
     assert config["latent_dim"] == 4
     history = json.loads((two_epochs / "history.json").read_text())
     names = {"loss", "kl_bound", "beta", *(f"m{i}_log_likelihood" for i in range(5))}
-    names |= {f"val_{name}" for name in names} | {"learning_rate"}
+    names |= {f"val_{name}" for name in names} | {"learning_rate", "val_elbo"}
     assert names == set(history)
     text = (two_epochs / "history.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))

@@ -42,23 +42,12 @@ def real():
     """Trains in earnest."""
 
 
-def test_default_objective_is_the_bound_whose_weights_are_all_one():
-    logs = {"val_a_log_likelihood": -7.0, "val_b_log_likelihood": 2.0}
-    logs |= {"val_kl_bound": 3.0, "val_a_style_kl": 0.5, "val_beta": 4.0}
-    logs |= {"val_loss": 99.0, "a_log_likelihood": 99.0, "kl_bound": 99.0}
-    objective = Objective.of(None, "min")
-    assert objective.value(logs) == -8.5
-    assert objective.value({**logs, "val_kl_bound": None}) is None
-    history = {name: [value, value, value] for name, value in logs.items()}
-    history["val_kl_bound"] = [3.0, 1.0, None]
-    assert objective.best(history) == (-6.5, 2)
-
-
 @pytest.mark.parametrize(
     ("metric", "mode", "best"),
     [
         ("val_loss", "auto", (1.0, 2)),
         ("val_loss", "max", (3.0, 3)),
+        ("val_elbo", "auto", (4.0, 2)),
         ("evaluation/joint_coherence", "auto", (0.9, 1)),
         ("evaluation/joint_coherence", "min", (0.1, 2)),
     ],
@@ -68,6 +57,7 @@ def test_best_value_of_a_metric_is_by_its_mode_and_the_first_of_equals(
 ):
     history = {"val_loss": [2.0, 1.0, 3.0, 1.0]}
     history["evaluation/joint_coherence"] = [0.9, 0.1, None, 0.9]
+    history["val_elbo"] = [3.0, 4.0, None, 1.0]
     assert Objective.of(metric, mode).best(history) == best
 
 
