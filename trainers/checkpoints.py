@@ -83,8 +83,9 @@ class Checkpoints:
 
     def remove_leftovers(self) -> None:
         """Of a process that was killed while it wrote."""
-        for path in self.path.glob(".*"):
-            shutil.rmtree(path)
+        for path in self.path.glob(".*-*"):
+            if _NAME.fullmatch(path.name[1:]):
+                shutil.rmtree(path)
 
     def save(self, model: "keras.Model", state: State) -> Checkpoint:
         """Writes a checkpoint, and then removes all but the one before.

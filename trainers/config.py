@@ -188,6 +188,19 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def add_epochs(settings: dict[str, str], epochs: str | None) -> None:
+    """Adds what `--epochs` says, if it was given.
+
+    Raises:
+      UsageError: If `--set` gives it too.
+    """
+    if epochs is None:
+        return
+    if "epochs" in settings:
+        raise UsageError("epochs: given by --epochs and by --set. Give it once.")
+    settings["epochs"] = epochs
+
+
 def make_config(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """Validates `values`, texts or already of the right type.
 

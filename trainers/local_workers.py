@@ -4,6 +4,7 @@ For trying `strategy=multi_worker`: the workers share this machine's CPUs.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -44,13 +45,17 @@ def run_workers(count: int, arguments: Sequence[str]) -> None:
         # A Ctrl-C of the terminal reaches them through this process alone.
         workers.append(
             subprocess.Popen(
-                command, env=environment, stdout=output, start_new_session=True
+                command,
+                env=environment,
+                stdout=output,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         )
     with _handing_on(workers):
         codes = _wait(workers)
     if 2 in codes:
-        raise UsageError("the workers refused the settings, as they said above.")
+        raise UsageError("the workers refused, as said above.")
     if STOPPED in codes:
         raise Stopped("the workers stopped after a checkpoint.")
     for index, code in enumerate(codes):
@@ -62,6 +67,12 @@ def run_workers(count: int, arguments: Sequence[str]) -> None:
                 f"worker {index} of {count} died ({how}). Nothing is lost but the work "
                 "since the last checkpoint; the same command resumes there."
             )
+
+
+def _end_with_parent() -> None:
+    """Has Linux stop this process when the one that started it is killed."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _wait(workers: Sequence[subprocess.Popen]) -> list[int]:

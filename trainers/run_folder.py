@@ -4,6 +4,7 @@ Every file appears under its name only once it is complete.
 """
 
 import contextlib
+import filecmp
 import json
 import os
 import pathlib
@@ -94,7 +95,12 @@ class RunFolder:
         self._make()
         asked = settings_of(recipe_name, config)
         there = self._read_config() if self.config_file.exists() else {}
-        if there and self.checkpoints.paths():
+        if self.checkpoints.paths() and not there:
+            raise UsageError(
+                f"--out: {self.path} has checkpoints, but no config.json that says of "
+                "what settings. Put it back, or choose another folder."
+            )
+        if self.checkpoints.paths():
             check_same_run(self.path, there, recipe_name, config)
         elif write:
             if there != asked:  # judges of other data
@@ -197,18 +203,22 @@ class RunFolder:
         if not state.epoch:
             return
         text = as_text(state.history)
-        # The history is written last: where it is this one, so was the rest.
-        if self.history_file.exists() and self.history_file.read_text() == text:
-            complete = self.model_file.exists() and self.csv_file.exists()
-            if state.step or (complete and _same_size(checkpoint, self.model_file)):
-                return
+        targets = []
         if not state.step:
             targets = [self.model_file]
             if monitor.best_epoch(state.history) == state.epoch - 1:
                 targets.append(self.best_file)
-            for target in targets:
+        for target in targets:
+            if not _same(checkpoint.path / MODEL, target):
                 with replacing(target) as temporary:
                     shutil.copyfile(checkpoint.path / MODEL, temporary)
+        # The history is written last: where it is this one, so was the rest.
+        if (
+            self.csv_file.exists()
+            and self.history_file.exists()
+            and self.history_file.read_text() == text
+        ):
+            return
         with replacing(self.csv_file) as temporary:
             write_csv(temporary, state.history)
         with replacing(self.history_file) as temporary:
@@ -221,8 +231,8 @@ class RunFolder:
             remove_leftovers(file)
 
 
-def _same_size(checkpoint: Checkpoint, file: pathlib.Path) -> bool:
-    return (checkpoint.path / MODEL).stat().st_size == file.stat().st_size
+def _same(file: pathlib.Path, other: pathlib.Path) -> bool:
+    return other.exists() and filecmp.cmp(file, other, shallow=False)
 
 
 def _load_model(path: pathlib.Path) -> "keras.Model":

@@ -45,7 +45,8 @@ class Saving(keras.callbacks.Callback):
         """Refuses a `monitor` that there can't be, before a step is done."""
         names = [metric.name for metric in self.model.metrics]
         names += [*(f"val_{name}" for name in names), ELBO, "learning_rate"]
-        if not (self.config.evaluate_every and self._monitors_evaluation()):
+        every = self.config.evaluate_every
+        if not (0 < every <= self.config.epochs and self._monitors_evaluation()):
             self._check_monitor(names)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -119,8 +120,9 @@ class Saving(keras.callbacks.Callback):
     def _check_monitor(self, names: Iterable[str]):
         metric = self.monitor.metric
         if metric not in names:
-            never = self._monitors_evaluation() and not self.config.evaluate_every
-            hint = ", with evaluate_every=0" if never else ""
+            every = self.config.evaluate_every
+            never = self._monitors_evaluation() and not 0 < every <= self.config.epochs
+            hint = f", with evaluate_every={every}" if never else ""
             raise UsageError(
                 f"monitor: no epoch has {metric!r}{hint}. {one_of(names, metric)}"
             )

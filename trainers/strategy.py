@@ -29,14 +29,19 @@ class Workers:
 
     def agree(self, flag: bool) -> bool:
         """Whether any of the workers says so; every worker must ask."""
-        if self.count == 1:
-            return flag
+        return flag if self.count == 1 else self._mean(float(flag)) > 0.0
+
+    def same(self, number: int) -> bool:
+        """Whether all workers give the same number; every worker must ask."""
+        return self.count == 1 or not self.agree(self._mean(float(number)) != number)
+
+    def _mean(self, number: float) -> float:
         import tensorflow as tf
 
-        flags = self.strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(float(flag))
+        numbers = self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(number, tf.float64)
         )
-        return bool(self.strategy.reduce("SUM", flags, axis=None) > 0.0)
+        return float(self.strategy.reduce("MEAN", numbers, axis=None))
 
 
 def make_workers(config: TrainConfig) -> Workers:

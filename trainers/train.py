@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from trainers.command_line import ArgumentParser
-from trainers.config import TrainConfig, parse_assignments
+from trainers.config import TrainConfig, add_epochs, parse_assignments
 from trainers.config_file import choose, format_config, list_recipes
 from trainers.errors import UsageError, run_command
 from trainers.local_workers import run_workers
@@ -114,8 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command():
         settings = parse_assignments(options.settings)
-        if options.epochs is not None:
-            settings["epochs"] = options.epochs
+        add_epochs(settings, options.epochs)
         name, recipe, config = choose(options.recipe, options.config, settings)
         if options.print_config:
             print(format_config(name, config), end="")

@@ -1,12 +1,12 @@
 """Trains a recipe into a run folder, and goes on where it stopped."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from trainers.checkpoints import MODEL, Checkpoint, State
 from trainers.config import TrainConfig
-from trainers.errors import UsageError
+from trainers.errors import RunError, UsageError
 from trainers.fitting import Task, TrainingData, fit
 from trainers.history import Monitor
 from trainers.loggers import check_packages
@@ -54,8 +54,28 @@ def train(
         if recipe.resolve:
             config = recipe.resolve(config)
         task = Task(recipe_name, recipe, config, RunFolder(out), workers, signals)
-        with task.run.locked() if workers.chief else contextlib.nullcontext():
+        with (
+            task.run.locked() if workers.chief else contextlib.nullcontext(),
+            _among_workers(task),
+        ):
             _train(task, callbacks)
+
+
+@contextlib.contextmanager
+def _among_workers(task: Task) -> Iterator[None]:
+    """Failures of what workers do together, in one line."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if task.workers.count == 1:
+            raise
+        first = error.message.splitlines()[0]
+        raise RunError(
+            f"worker {task.workers.index}: the others are not there: {first}. "
+            f"{task.run.checkpoints.kept()}"
+        ) from error
 
 
 def _train(task: Task, callbacks: Sequence["keras.callbacks.Callback"]) -> None:
@@ -63,6 +83,11 @@ def _train(task: Task, callbacks: Sequence["keras.callbacks.Callback"]) -> None:
     run.prepare(task.recipe_name, config, write=chief)
     checkpoint = run.restore(Monitor(config), write=chief)
     state = checkpoint.state if checkpoint else State()
+    if not task.workers.same(state.epoch * 1_000_000_000 + state.step):
+        raise UsageError(
+            f"--out: not all workers see the same checkpoints in {run.path}. It must "
+            "be on a file system that they share."
+        )
     if over := _why_over(config, state):
         task.say(f"{run.path} has been trained for {over}")
         return
@@ -84,7 +109,8 @@ def _train(task: Task, callbacks: Sequence["keras.callbacks.Callback"]) -> None:
     with task.signals.deferred():
         state = fit(task, model, data, state, callbacks)
         task.say(f"Trained {_why_over(config, state)}")
-        task.say(f"The model: {run.model_file}. The best: {run.best_file}")
+        best = run.best_file if run.best_file.exists() else f"no {config.monitor} yet"
+        task.say(f"The model: {run.model_file}. The best: {best}")
 
 
 def load_training(

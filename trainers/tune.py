@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from trainers.command_line import ArgumentParser
-from trainers.config import parse_assignments
+from trainers.config import add_epochs, parse_assignments
 from trainers.config_file import choose, list_recipes
 from trainers.errors import RunError, UsageError, run_command
 from trainers.loggers import check_packages
@@ -123,8 +123,7 @@ def tune(options: argparse.Namespace) -> None:
     if options.trials < 1:
         raise UsageError(f"--trials: expected at least 1. Received: {options.trials}.")
     settings = parse_assignments(options.settings)
-    if options.epochs is not None:
-        settings["epochs"] = options.epochs
+    add_epochs(settings, options.epochs)
     fixed = set(settings)
     if options.monitor is not None:
         settings["monitor"] = options.monitor

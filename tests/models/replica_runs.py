@@ -39,6 +39,7 @@ class Case(NamedTuple):
       rows: Of the data, in batches of 8.
       optimizer: Arguments of Adam.
       policy: Of Keras.
+      late: Whether the optimizer is set after `compile`.
       whole: Whether to evaluate and predict, too.
       huge: Value of the first row of the second batch, whose gradient overflows.
     """
@@ -50,13 +51,14 @@ class Case(NamedTuple):
     rows: int = 16
     optimizer: dict = {}
     policy: str = "float32"
+    late: bool = False
     whole: bool = False
     huge: float = 0.0
 
 
 CASES = {
     "complete": Case(holes=False),
-    "complete without noise": Case(holes=False, quiet=True),
+    "complete without noise": Case(holes=False, quiet=True, late=True),
     # The last batch has one row: fewer than replicas.
     "holes": Case(rows=17, optimizer={"global_clipnorm": 0.05}, whole=True),
     "holes without noise": Case(quiet=True),
@@ -86,6 +88,8 @@ def train(strategy: tf.distribute.Strategy, case: Case):
         with strategy.scope():
             model = tiny_model("abc", options=case.options(), **case.model)
             model.compile(keras.optimizers.Adam(0.05, **case.optimizer))
+            if case.late:
+                model.optimizer = keras.optimizers.SGD(0.01)
     finally:
         keras.config.set_dtype_policy("float32")
     normal = noise.standard_normal

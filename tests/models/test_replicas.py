@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
 from tests.models.replica_runs import CASES
+from tf_mopoe.models.replicas import check_replicas_can
 
 ROOT = pathlib.Path(__file__).parents[2]
 #: What two processes do as one does; it has all that is gathered.
@@ -87,9 +89,27 @@ def test_two_replicas_train_like_one_device(name, mirrored):
 
 def test_noise_matters(mirrored):
     """Else the cases with it would say no more than those without."""
-    for kind in ("complete", "holes"):
-        loud, quiet = mirrored[kind][0], mirrored[f"{kind} without noise"][0]
-        assert abs(loud[0]["loss"][0] - quiet[0]["loss"][0]) > 1e-3
+    loud, quiet = mirrored["complete"][0], mirrored["complete without noise"][0]
+    assert abs(loud[0]["loss"][0] - quiet[0]["loss"][0]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "steps", "named"),
+    [
+        (keras.optimizers.SGD(), 2, "steps_per_execution"),
+        (
+            keras.optimizers.SGD(gradient_accumulation_steps=2),
+            1,
+            "gradient_accumulation_steps",
+        ),
+    ],
+)
+def test_what_keras_gets_wrong_on_replicas_is_refused(optimizer, steps, named):
+    with pytest.raises(ValueError, match=f"`{named}` .* on several replicas"):
+        check_replicas_can(optimizer, steps)
+    wrapped = keras.optimizers.LossScaleOptimizer(optimizer)
+    with pytest.raises(ValueError, match=f"`{named}`"):
+        check_replicas_can(wrapped, steps)
 
 
 def test_an_overflow_in_one_replica_is_no_step_of_any(mirrored):

@@ -18,7 +18,7 @@ from tests.trainers.tiny_training import (
     terminate,
 )
 from trainers.checkpoints import Checkpoints
-from trainers.errors import RunError, Stopped
+from trainers.errors import RunError, Stopped, UsageError
 from trainers.run_folder import RunFolder
 
 
@@ -220,3 +220,38 @@ def test_a_folder_that_turns_read_only_keeps_what_there_is(
         run(tmp_path, At(protect, epoch=1, batch=4))
     found = Checkpoints(tmp_path / "checkpoints").find().state
     assert found[:2] == ((1, 0) if function == "os.rename" else (2, 0))
+
+
+@pytest.mark.parametrize("name", ["model.keras", "best.keras", "history.csv"])
+def test_what_was_damaged_or_deleted_comes_back_from_the_checkpoint(
+    name, whole, tmp_path
+):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    before = (out / name).read_bytes()
+    half = len(before) // 2
+    if name == "model.keras":  # of the same size
+        (out / name).write_bytes(before[:half] + b"!" + before[half + 1 :])
+    else:
+        (out / name).unlink()
+    run(out, checkpoint_steps=3)
+    assert (out / name).read_bytes() == before
+
+
+def test_files_of_others_among_the_checkpoints_are_left_alone(whole, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "checkpoints/.DS_Store").write_text("")
+    (out / "checkpoints/.step-00000020").mkdir()
+    run(out, checkpoint_steps=3)
+    assert (out / "checkpoints/.DS_Store").exists()
+    assert not (out / "checkpoints/.step-00000020").exists()
+
+
+def test_checkpoints_of_unknown_settings_are_refused(whole, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "config.json").unlink()
+    with pytest.raises(UsageError, match="has checkpoints, but no config.json"):
+        run(out, latent_dim=3)
+    assert not (out / "config.json").exists()

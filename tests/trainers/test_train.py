@@ -69,6 +69,7 @@ def test_complete_run_is_left_as_it_is(two_epochs, capsys):
         (["polydigits", "--set", "beta"], "--set expects key=value. Received: 'beta'"),
         (["polydigits", "--set", "beta=nan"], "beta: "),
         (["polydigits", "--set", "beta=1", "beta=2"], "--set gives 'beta' twice"),
+        (["polydigits", "--epochs", "2", "--set", "epochs=3"], "Give it once."),
         (
             ["polydigits", "--set", "schedule=linea"],
             "Did you mean 'linear'?",

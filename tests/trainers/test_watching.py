@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.trainers.tiny_training import (
+    EPOCHS,
     RECIPE,
     STEPS,
     At,
@@ -221,6 +222,10 @@ def test_an_epoch_without_evaluation_has_none_in_the_history(evaluated, tmp_path
     [
         ({"monitor": "val_los"}, "no epoch has 'val_los'. Did you mean 'val_loss'?"),
         ({"monitor": "evaluation/x"}, "'evaluation/x', with evaluate_every=0"),
+        (
+            {"monitor": "evaluation/x", "evaluate_every": EPOCHS + 1},
+            "'evaluation/x', with evaluate_every=4",
+        ),
     ],
 )
 def test_an_unknown_monitor_is_refused_before_a_step(settings, said, tmp_path):

@@ -8,10 +8,12 @@ Keras mends it, so that its work-around can go):
    function itself. `fit` also averages a batch's structure to build the model;
    `TrainingMixin._maybe_symbolic_build` returns, since the model is built.
 2. Gradients are clipped, and found finite or not, before they are summed over replicas:
-   another norm on each. `sum_gradients` sums first, and `sums_no_more` keeps the
-   optimizer from doing it again.
+   another norm on each. `sum_gradients` sums first, and keeps the optimizer from
+   doing it again.
 3. XLA can't compile a whole step that runs on several replicas. `fit` gets a step
    without it, in which each replica's gradients are compiled.
+4. Several steps in one execution and accumulated gradients fail, or lose batches.
+   `check_replicas_can` refuses them.
 """
 
 from typing import Any
@@ -46,20 +48,39 @@ def with_share(batch: Batch) -> Batch:
     return batch._replace(share=Share(start, rows[0], tf.reduce_sum(counts), present))
 
 
-def sum_gradients(gradients: list[Any]) -> list[Any]:
-    """Of all replicas; None stays."""
+def check_replicas_can(
+    optimizer: keras.optimizers.Optimizer, steps_per_execution: int
+) -> None:
+    """Raises a ValueError where Keras fails on several replicas, or goes wrong."""
+    if steps_per_execution != 1:
+        raise ValueError(
+            "`steps_per_execution` must be 1 on several replicas, where Keras can't "
+            f"run several steps at once. Received: {steps_per_execution}."
+        )
+    if _inner(optimizer).gradient_accumulation_steps:
+        raise ValueError(
+            "`gradient_accumulation_steps` of the optimizer must be None on several "
+            "replicas, where Keras can't accumulate. Use a larger batch. Received: "
+            f"{_inner(optimizer).gradient_accumulation_steps}."
+        )
+
+
+def sum_gradients(
+    gradients: list[Any], optimizer: keras.optimizers.Optimizer
+) -> list[Any]:
+    """Of all replicas, None stays; the optimizer does not sum them again."""
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return gradients
+    _inner(optimizer)._all_reduce_sum_gradients = lambda pairs: pairs
     given = [gradient for gradient in gradients if gradient is not None]
     summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, given))
     return [None if gradient is None else next(summed) for gradient in gradients]
 
 
-def sums_no_more(optimizer: keras.optimizers.Optimizer) -> None:
-    """Keeps the optimizer from summing gradients over replicas, as they are summed."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of loss scaling
-    inner._all_reduce_sum_gradients = lambda pairs: pairs
+def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that loss scaling wraps, or the optimizer."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def mean_over_replicas(metrics: list[keras.metrics.Mean]) -> dict[str, tf.Tensor]:
@@ -81,19 +102,20 @@ class RunsReplicas(keras.Model):
 
     def make_train_function(self, force=False):
         """As Keras's; of several workers without what breaks it."""
-        if not self._has_workers():
+        if not self.has_workers():
             super().make_train_function(force)
         elif self.train_function is None or force:
             self.train_function = self._function_of_workers(self.train_step)
 
     def make_test_function(self, force=False):
         """As Keras's; of several workers without what breaks it."""
-        if not self._has_workers():
+        if not self.has_workers():
             super().make_test_function(force)
         elif self.test_function is None or force:
             self.test_function = self._function_of_workers(self.test_step)
 
-    def _has_workers(self) -> bool:
+    def has_workers(self) -> bool:
+        """Whether the strategy is one of several workers."""
         strategy = self.distribute_strategy
         return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 

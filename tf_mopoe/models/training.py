@@ -11,10 +11,10 @@ from tf_mopoe.models.batches import Batch, readable_errors
 from tf_mopoe.models.bounds import BoundTerms
 from tf_mopoe.models.replicas import (
     RunsReplicas,
+    check_replicas_can,
     mean_over_replicas,
     num_replicas,
     sum_gradients,
-    sums_no_more,
     with_share,
 )
 
@@ -67,11 +67,12 @@ class TrainingMixin(RunsReplicas):
             gradients. Steps compiled as a whole do not check that values are finite
             and in the likelihood's support.
           run_eagerly: Whether to run without `tf.function`, for debugging.
-          steps_per_execution: As in Keras.
+          steps_per_execution: As in Keras; 1 on several replicas.
           **kwargs: `auto_scale_loss`, as in Keras.
 
         Raises:
-          ValueError: If `loss` or `metrics` are given.
+          ValueError: If `loss` or `metrics` are given, or on several replicas
+            `steps_per_execution` or an optimizer that accumulates gradients.
         """
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
             if kwargs.pop(name, None) is not None:
@@ -88,8 +89,8 @@ class TrainingMixin(RunsReplicas):
             **kwargs,
         )
         self._compiles_replicas = False
-        if self.distribute_strategy.num_replicas_in_sync > 1:
-            sums_no_more(self.optimizer)
+        if self.has_workers() or self.distribute_strategy.num_replicas_in_sync > 1:
+            check_replicas_can(self.optimizer, steps_per_execution)
             self._compiles_replicas, self.jit_compile = jit_compile, False
 
     def compile_from_config(self, config: dict[str, Any]):
@@ -148,7 +149,7 @@ class TrainingMixin(RunsReplicas):
         if self._compiles_replicas:
             gradients_of = tf.function(gradients_of, jit_compile=True, autograph=False)
         gradients = gradients_of(with_share(self.unpack_batch(x)), sample_weight)
-        gradients = sum_gradients(gradients)
+        gradients = sum_gradients(gradients, self.optimizer)
         # A decoder whose modality this batch lacks has no gradient.
         self.optimizer.apply_gradients(
             (gradient, variable)
