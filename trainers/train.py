@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from trainers.command_line import ArgumentParser
+from trainers.command_line import ArgumentParser, recipe_parser
 from trainers.config import TrainConfig, add_epochs, parse_assignments
 from trainers.config_file import choose, format_config, list_recipes
 from trainers.errors import UsageError, run_command
@@ -42,32 +42,8 @@ exit codes:
 
 def make_parser() -> ArgumentParser:
     """The command line."""
-    parser = ArgumentParser(
-        prog="mopoe-train",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "recipe",
-        metavar="RECIPE",
-        nargs="?",
-        help="name of a recipe; not needed where FILE names it",
-    )
+    parser = recipe_parser("mopoe-train", DESCRIPTION, EPILOG)
     parser.add_argument("--out", metavar="RUN", help="the run's folder")
-    parser.add_argument(
-        "--config", metavar="FILE", help="settings, YAML or a run's config.json"
-    )
-    parser.add_argument("--epochs", metavar="N", help="number of epochs in all")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        metavar="key=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="override settings; `none` where there shall be none",
-    )
     parser.add_argument(
         "--local-workers",
         metavar="N",

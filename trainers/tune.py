@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from trainers.command_line import ArgumentParser
+from trainers.command_line import ArgumentParser, recipe_parser
 from trainers.config import add_epochs, parse_assignments
 from trainers.config_file import choose, list_recipes
 from trainers.errors import RunError, UsageError, run_command
@@ -52,33 +52,9 @@ exit codes:
 
 def make_parser() -> ArgumentParser:
     """The command line."""
-    parser = ArgumentParser(
-        prog="mopoe-tune",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "recipe",
-        metavar="RECIPE",
-        nargs="?",
-        help="name of a recipe; not needed where FILE names it",
-    )
+    parser = recipe_parser("mopoe-tune", DESCRIPTION, EPILOG)
     parser.add_argument(
         "--out", required=True, metavar="STUDY", help="the study's folder"
-    )
-    parser.add_argument(
-        "--config", metavar="FILE", help="settings, YAML or a run's config.json"
-    )
-    parser.add_argument("--epochs", metavar="N", help="number of epochs of a trial")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        metavar="key=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="settings of all trials",
     )
     parser.add_argument(
         "--space",
@@ -98,9 +74,8 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--monitor",
         metavar="METRIC",
-        help="metric of the history whose best value counts; by default the bound on "
-        "the validation rows' log-likelihood with all weights 1, which is comparable "
-        "whatever beta is",
+        help="metric of the history whose best value counts; by default val_elbo, the "
+        "bound of the validation rows with all weights 1, comparable whatever beta is",
     )
     return parser
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tests.tiny_models import tiny_batch, tiny_model
 from tf_mopoe.distributions import noise
+from tf_mopoe.models.replicas import num_replicas
 from tf_mopoe.subsets import SubsetSampler
 
 
@@ -69,6 +70,9 @@ CASES = {
     "overflow in one replica": Case(policy="mixed_float16", huge=3e4),
 }
 
+#: Compiled by XLA, which takes its time: of several devices on the one side only.
+COMPILED = {"compiled": Case(rows=17), "compiled, complete": Case(holes=False)}
+
 
 def train(strategy: tf.distribute.Strategy, case: Case):
     """History and weights."""
@@ -87,7 +91,10 @@ def train(strategy: tf.distribute.Strategy, case: Case):
     try:
         with strategy.scope():
             model = tiny_model("abc", options=case.options(), **case.model)
-            model.compile(keras.optimizers.Adam(0.05, **case.optimizer))
+            model.compile(
+                keras.optimizers.Adam(0.05, **case.optimizer),
+                jit_compile=case in COMPILED.values() and num_replicas() > 1,
+            )
             if case.late:
                 model.optimizer = keras.optimizers.SGD(0.01)
     finally:
@@ -125,7 +132,7 @@ def main(path: str, names: list[str]) -> None:
         one = tf.distribute.get_strategy()
         strategies = [tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), one]
     results = {
-        name: [train(strategy, CASES[name]) for strategy in strategies]
+        name: [train(strategy, {**CASES, **COMPILED}[name]) for strategy in strategies]
         for name in names or CASES
     }
     with open(path, "w") as file:

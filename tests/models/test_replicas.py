@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.replica_runs import CASES
+from tests.models.replica_runs import CASES, COMPILED
 from tf_mopoe.models.replicas import check_replicas_can
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -123,3 +123,12 @@ def test_an_overflow_in_one_replica_is_no_step_of_any(mirrored):
 @pytest.mark.parametrize("index", [0, 1])
 def test_two_processes_train_like_one(index, workers, mirrored):
     assert_same(workers[index][OF_WORKERS][0], mirrored[OF_WORKERS][1])
+
+
+@pytest.mark.slow
+def test_compiled_replicas_train_like_one_device_that_is_not(tmp_path):
+    out = tmp_path / "results.json"
+    results = result_of(start(out, COMPILED), out)
+    assert set(results) == set(COMPILED)
+    for two, one in results.values():
+        assert_same(two, one, tolerance=1e-5)
