@@ -26,7 +26,7 @@ from trainers.errors import RunError
 from trainers.objective import Objective
 from trainers.run_folder import RunFolder
 
-TINY = ["pairings=1", "width=0.1", "batch_size=2048", "threads=1"]
+TINY = ["pairings=1", "width=0.1", "batch_size=2048"]
 ROOT = pathlib.Path(__file__).parents[2]
 
 
