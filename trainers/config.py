@@ -171,8 +171,10 @@ class TrainConfig(pydantic.BaseModel):
 ConfigT = TypeVar("ConfigT", bound=TrainConfig)
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """Splits `key=value` texts.
+def parse_assignments(
+    assignments: Sequence[str], option: str = "--set", form: str = "key=value"
+) -> dict[str, str]:
+    """Splits the `key=value` texts of an option.
 
     Raises:
       UsageError: If one has no `=` or a key comes twice.
@@ -181,9 +183,9 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
-            raise UsageError(f"--set expects key=value. Received: {assignment!r}.")
+            raise UsageError(f"{option} expects {form}. Received: {assignment!r}.")
         if key in values:
-            raise UsageError(f"--set gives {key!r} twice.")
+            raise UsageError(f"{option} gives {key!r} twice.")
         values[key] = value
     return values
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainers.config import ConfigT, TrainConfig, make_config
+from trainers.config import ConfigT, TrainConfig, make_config, parse_assignments
 from trainers.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,16 +38,10 @@ def make_space(
             whole = isinstance(value, int)
             low = max(1, value // factor) if whole else value / factor
             space[name] = _range(low, value * factor, log=True)
-    asked: set[str] = set()
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--space expects key=SPEC. Received: {assignment!r}.")
-        if name in asked:
-            raise UsageError(f"--space gives {name!r} twice.")
+    asked = parse_assignments(assignments, "--space", "key=SPEC")
+    for name, text in asked.items():
         if name in fixed:
             raise UsageError(f"--space {name}: --set fixes it. Give one of the two.")
-        asked.add(name)
         space[name] = _distribution(config, name, text)
     if not space:
         raise UsageError("--space: all is set, nothing is left to search.")

@@ -1,7 +1,7 @@
 """Several replicas do what one device does; what Keras gets wrong there is here.
 
-Keras has these defects on several replicas (Keras 3.15; each has a test that fails once
-Keras mends it, so that its work-around can go):
+Keras has these defects on several replicas (Keras 3.15). What is done about them,
+`tests/models/test_replicas.py` tries on the Keras that is installed:
 
 1. `MultiWorkerMirroredStrategy`: `fit` reduces a step's results, scalars, over an axis
    that they don't have (keras#20585, keras#20329). `RunsReplicas` makes the step's
