@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -21,7 +22,8 @@ def make_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(
         prog="mopoe-export",
-        usage="mopoe-export RUN SERVING_DIR | mopoe-export --verify VERSION_DIR",
+        usage="mopoe-export RUN SERVING_DIR [options] | "
+        "mopoe-export --verify VERSION_DIR",
         description="Publish RUN's model as SERVING_DIR/<model name>/<version>/.",
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="the run's folder")
@@ -29,9 +31,40 @@ def make_parser() -> ArgumentParser:
         "serving_dir", metavar="SERVING_DIR", nargs="?", help="where models are served"
     )
     parser.add_argument(
+        "--keep", metavar="N", type=_count, help="delete all but the N newest versions"
+    )
+    parser.add_argument(
+        "--image-bytes",
+        metavar="MODALITY",
+        nargs="+",
+        default=(),
+        help="images that requests send as JPEG or PNG files, as <modality>_bytes",
+    )
+    parser.add_argument(
+        "--text-strings",
+        metavar="MODALITY",
+        nargs="+",
+        default=(),
+        help="texts that requests send as strings",
+    )
+    parser.add_argument(
+        "--num-samples",
+        metavar="K",
+        type=_count,
+        default=100,
+        help="importance samples of log_likelihood (default: %(default)s)",
+    )
+    parser.add_argument(
         "--verify", metavar="VERSION_DIR", help="check a version that is there"
     )
     return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text}")
+    return count
 
 
 def run(options: argparse.Namespace) -> None:
@@ -51,24 +84,39 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(
             f"RUN: {options.run} has no model.keras. Train with mopoe-train first."
         )
-    from export.publish import load_run, publish, verify
+    from export.publish import load_run, publish
 
-    version = publish(load_run(options.run), options.serving_dir)
+    version = publish(
+        load_run(options.run),
+        options.serving_dir,
+        keep=options.keep,
+        image_bytes=options.image_bytes,
+        text_strings=options.text_strings,
+        num_samples=options.num_samples,
+    )
     print(f"Published {version}")
+
+
+def _stop(*_) -> NoReturn:
+    raise ExportError("stopped by a signal; nothing was published.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     options = make_parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         run(options)
     except UsageError as error:
         print(f"mopoe-export: error: {error}", file=sys.stderr)
         return 2
-    except (ExportError, OSError) as error:
-        print(f"mopoe-export: failed: {error}", file=sys.stderr)
+    except (ExportError, OSError, KeyboardInterrupt) as error:
+        said = error if str(error) else "interrupted; nothing was published."
+        print(f"mopoe-export: failed: {said}", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -1,26 +1,29 @@
 """Writes a SavedModel, verifies it, and only then gives it its version number."""
 
-import contextlib
+import logging
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
-import uuid
 import zipfile
+from collections.abc import Mapping, Sequence
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from export.errors import ExportError, UsageError
-from export.session_check import EXAMPLES
-from export.signatures import FLAG_PREFIX, make_signatures
+from export.examples import write_examples
+from export.server_config import write_server_files
+from export.serving_model import serving_model
+from export.signatures import NUM_SAMPLES, Signature, make_signatures
+from export.versions import release, staged
+from export.warmup import write_warmup
 from tf_mopoe.models import MultimodalVAE
 
-SCRIPT = pathlib.Path(__file__).with_name("session_check.py")
-#: Batch sizes of the examples that a version is verified with.
-BATCH_SIZES = (1, 3)
+#: What the verifying process runs, with the folder of this package's parent in front.
+CHECK = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from export.session_check import main; sys.exit(main(sys.argv[2:]))"
+)
 
 
 def load_run(run: str | os.PathLike[str]) -> MultimodalVAE:
@@ -41,98 +44,79 @@ def load_run(run: str | os.PathLike[str]) -> MultimodalVAE:
         ) from None
 
 
-def publish(model: MultimodalVAE, serving_dir: str | os.PathLike[str]) -> pathlib.Path:
+def publish(
+    model: MultimodalVAE,
+    serving_dir: str | os.PathLike[str],
+    *,
+    keep: int | None = None,
+    image_bytes: Sequence[str] = (),
+    text_strings: Sequence[str] = (),
+    num_samples: int = NUM_SAMPLES,
+) -> pathlib.Path:
     """Exports to SERVING_DIR/<model name>/<version>/, verified before it appears.
 
     The version is one more than the highest that is there. Until it is complete and
     has passed, it lies in a folder whose name starts with a dot, which servers ignore.
+    Several exporters may publish at once. The server's configuration files in
+    SERVING_DIR are brought up to date; see `export.server_config`.
 
     Args:
-      model: The model.
+      model: The model; call this outside of a strategy's scope.
       serving_dir: Where TensorFlow Serving finds its models.
+      keep: So many of the newest versions stay, at least 1; None: all.
+      image_bytes, text_strings, num_samples: See `export.signatures.make_signatures`.
 
     Returns:
       The version's folder.
 
     Raises:
-      UsageError: If the folder can't be written.
+      UsageError: If an argument is not as described, or the folder can't be written.
       ExportError: If the verification fails; nothing is left behind.
     """
+    if keep is not None and keep < 1:
+        raise UsageError(f"keep must be a whole number from 1. Received: {keep!r}.")
+    model = serving_model(model)
+    signatures = make_signatures(
+        model,
+        image_bytes=image_bytes,
+        text_strings=text_strings,
+        num_samples=num_samples,
+    )
     base = pathlib.Path(serving_dir, model.name)
-    temporary = base / f".{uuid.uuid4().hex}"
     try:
-        temporary.mkdir(parents=True)
+        with staged(base) as folder:
+            write_saved_model(model, signatures, folder)
+            write_examples(model, signatures, folder)
+            write_warmup(model, signatures, folder)
+            verify(folder)
+            version = release(folder, base, keep)
+        left_alone = write_server_files(serving_dir)
     except OSError as error:
         raise UsageError(
             f"SERVING_DIR: can't write {base}: {error.strerror}."
-        ) from None
-    try:
-        write_saved_model(model, temporary)
-        write_examples(model, temporary)
-        verify(temporary)
-        return _take_version(temporary, base)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            base.rmdir()  # only where nothing was ever published
+        ) from error
+    if left_alone:
+        logging.getLogger(__name__).warning(
+            "left as you changed them: %s in %s", ", ".join(left_alone), serving_dir
+        )
+    return version
 
 
-def write_saved_model(model: MultimodalVAE, folder: pathlib.Path) -> None:
-    """Writes the SavedModel with all signatures into `folder`."""
+def write_saved_model(
+    model: MultimodalVAE, signatures: Mapping[str, Signature], folder: pathlib.Path
+) -> None:
+    """Writes the SavedModel with these signatures into `folder`."""
     archive = keras.export.ExportArchive()
     archive.track(model)
-    for name, signature in make_signatures(model).items():
+    for name, signature in signatures.items():
         archive.add_endpoint(
             name, signature.function, input_signature=[signature.inputs]
         )
     archive.write_out(folder, verbose=False)
 
 
-def write_examples(model: MultimodalVAE, folder: pathlib.Path, seed: int = 0) -> None:
-    """Keeps requests and the live model's answers, to verify the version with.
-
-    One example has every modality present, then one each alone, and one has nothing;
-    absent values are NaN, which must leave no trace.
-    """
-    generator = np.random.default_rng(seed)
-    count = len(model.modality_names)
-    patterns = [np.ones(count, bool), *np.eye(count, dtype=bool), np.zeros(count, bool)]
-    examples: dict[str, np.ndarray] = {}
-    for name, signature in make_signatures(model).items():
-        for rows in BATCH_SIZES:
-            for index, pattern in enumerate(patterns):
-                case = f"{name}/{rows}-rows-{index:02d}"
-                inputs = _request(model, pattern, rows, generator)
-                outputs = signature.function(
-                    {key: tf.constant(value) for key, value in inputs.items()}
-                )
-                for key, value in inputs.items():
-                    examples[f"{case}/inputs/{key}"] = value
-                for key, value in outputs.items():
-                    examples[f"{case}/outputs/{key}"] = np.asarray(value)
-    path = folder / EXAMPLES
-    path.parent.mkdir(exist_ok=True)
-    np.savez_compressed(path, **examples)  # type: ignore[arg-type]
-
-
-def _request(model, pattern, rows, generator) -> dict[str, np.ndarray]:
-    inputs = {}
-    for modality, likelihood, present in zip(
-        model.modalities, model.likelihoods, pattern
-    ):
-        # Values that the modality may have: a draw of its likelihood.
-        parameters = tf.zeros([rows, *likelihood.parameter_shape])
-        seed = tf.constant(generator.integers(0, 2**31, 2), tf.int32)
-        drawn = likelihood.distribution(parameters, 1.0).sample(seed=seed)
-        values = np.asarray(drawn, np.int32 if likelihood.integer else np.float32)
-        nothing = np.full_like(values, -1 if likelihood.integer else np.nan)
-        inputs[modality.name] = values if present else nothing
-        inputs[FLAG_PREFIX + modality.name] = np.full([rows], present)
-    return inputs
-
-
 def verify(folder: str | os.PathLike[str]) -> str:
-    """Checks a version in a process that has imported TensorFlow alone.
+    """Checks a version in a process that has imported TensorFlow's C++ alone.
 
     Returns:
       What was checked.
@@ -142,8 +126,9 @@ def verify(folder: str | os.PathLike[str]) -> str:
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("PYTHONPATH", None)
+    parent = pathlib.Path(__file__).parents[1]
     result = subprocess.run(
-        [sys.executable, "-I", "-W", "ignore", str(SCRIPT), str(folder)],
+        [sys.executable, "-I", "-W", "ignore", "-c", CHECK, str(parent), str(folder)],
         capture_output=True,
         text=True,
         env=environment,
@@ -154,16 +139,3 @@ def verify(folder: str | os.PathLike[str]) -> str:
         reason = said[-1] if said else result.stderr.strip()[-500:]
         raise ExportError(f"verification failed: {reason}")
     return said[-1]
-
-
-def _take_version(temporary: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
-    while True:
-        taken = [int(p.name) for p in base.iterdir() if p.name.isdecimal()]
-        target = base / str(max(taken, default=0) + 1)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            if not target.exists():
-                raise
-            continue  # another exporter took this number
-        return target

@@ -1,88 +1,202 @@
-"""The serving contract: names and shapes of every signature's inputs and outputs.
+"""The signatures that are served: functions of flat, named, batched tensors.
 
-All tensors are named, flat and have the batch first. Every modality is a required
-input `<modality>` beside a required flag `has_<modality>` (bool `[B]`); where the flag
-is False the values may be anything, zeros by convention. A row with NaN, infinity or
-values outside the likelihood's support in a modality that is present is answered with
-NaN; no other row of the batch is touched.
+Names are in `export.contract`. A row with NaN or infinity in a modality that is present
+is answered with NaN. What is finite always has an answer: a class that the model does
+not know counts as absent, and log p of a value outside the likelihood's support is
+-infinity. No row touches another's answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from export.contract import (
+    BYTES_SUFFIX,
+    ENCODE,
+    FLAG_PREFIX,
+    IMPUTE,
+    LOG_LIKELIHOOD,
+    RECONSTRUCT,
+    SAMPLE,
+    SEED,
+)
+from export.errors import UsageError
+from export.raw_inputs import check_image, check_text, decode_images, decode_text
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.models.batches import Batch
 
-RECONSTRUCT = "serving_default"
-ENCODE = "encode"
-FLAG_PREFIX = "has_"
+#: Importance samples of `log_likelihood`, unless told otherwise.
+NUM_SAMPLES = 100
+#: Larger magnitudes are read as this: sums in a network would overflow, and become NaN.
+LARGEST = 1e18
+
+Tensors = dict[str, tf.Tensor]
 
 
 class Signature(NamedTuple):
     """One endpoint: a function of the flat inputs, and their specifications."""
 
-    function: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+    function: Callable[[Tensors], Tensors]
     inputs: dict[str, tf.TensorSpec]
 
 
-def make_signatures(model: MultimodalVAE) -> dict[str, Signature]:
+class Request(NamedTuple):
+    """What a request says, in the model's terms.
+
+    Attributes:
+      batch: Values and flags.
+      finite: bool `[B]`: no NaN or infinity in what is present.
+      supported: bool `[B]`: what is present is in its likelihood's support.
+    """
+
+    batch: Batch
+    finite: tf.Tensor
+    supported: tf.Tensor
+
+
+def make_signatures(
+    model: MultimodalVAE,
+    *,
+    image_bytes: Sequence[str] = (),
+    text_strings: Sequence[str] = (),
+    num_samples: int = NUM_SAMPLES,
+) -> dict[str, Signature]:
     """The signatures of a model, by name.
 
-    `serving_default` gives every modality's mean from the posterior mean of what is
-    present, `encode` the posterior's `loc` and `scale`, `[B, D]`.
-    """
-    inputs: dict[str, tf.TensorSpec] = {}
-    for modality, likelihood in zip(model.modalities, model.likelihoods):
-        name, shape = modality.name, (None, *modality.event_shape)
-        dtype = tf.int32 if likelihood.integer else tf.float32
-        inputs[name] = tf.TensorSpec(shape, dtype, name=name)
-        flag = FLAG_PREFIX + name
-        inputs[flag] = tf.TensorSpec([None], tf.bool, name=flag)
+    - `serving_default`: every modality's mean from the posterior mean of what is
+      present.
+    - `encode`: the posterior's `loc` and `scale`, `[B, D]`.
+    - `impute`: every modality's mean from one draw of the posterior.
+    - `sample`: every modality's mean from one draw of the prior.
+    - `log_likelihood`: nats, float64 `[B]`, of what is present.
 
-    def posterior(flat: dict[str, tf.Tensor]):
-        return model.posterior_of(_batch(model, flat))
+    Args:
+      model: The model, in float32.
+      image_bytes: Modalities that come as `<modality>_bytes`: JPEG or PNG files, string
+        `[B]`, resized to the model's shape, in [0, 1].
+      text_strings: Modalities that come as strings `[B]`, in the symbols of
+        `tf_mopoe.data.texts`.
+      num_samples: K, importance samples of `log_likelihood`.
+
+    Raises:
+      UsageError: If an argument is not as described.
+    """
+    if num_samples < 1:
+        raise UsageError(
+            f"num_samples must be a whole number from 1. Received: {num_samples!r}."
+        )
+    for field, names in (("image_bytes", image_bytes), ("text_strings", text_strings)):
+        unknown = sorted(set(names) - set(model.modality_names))
+        if unknown:
+            raise UsageError(
+                f"{field} names {unknown}; this model has {list(model.modality_names)}."
+            )
+    raw = _RawInputs(model, image_bytes, text_strings)
+    seed = {SEED: tf.TensorSpec([None], tf.int64, name=SEED)}
 
     def reconstruct(flat):
-        return _with_nan(flat, model, model.reconstruct(_batch(model, flat)))
+        request = raw.read(flat)
+        return _with_nan(~request.finite, model.reconstruct(request.batch))
 
     def encode(flat):
-        q = posterior(flat)
-        return _with_nan(flat, model, {"loc": q.mean(), "scale": q.stddev()})
+        request = raw.read(flat)
+        q = model.posterior_of(request.batch)
+        return _with_nan(~request.finite, {"loc": q.mean(), "scale": q.stddev()})
+
+    def impute(flat):
+        request = raw.read(flat)
+        answer = model.impute_by_row(request.batch, flat[SEED])
+        return _with_nan(~request.finite, answer)
+
+    def log_likelihood(flat):
+        request = raw.read(flat)
+        value = model.log_likelihood_by_row(request.batch, flat[SEED], num_samples)
+        value = tf.where(
+            request.supported, value, tf.constant(-float("inf"), tf.float64)
+        )
+        return _with_nan(~request.finite, {LOG_LIKELIHOOD: value})
 
     return {
-        RECONSTRUCT: Signature(reconstruct, inputs),
-        ENCODE: Signature(encode, inputs),
+        RECONSTRUCT: Signature(reconstruct, raw.inputs),
+        ENCODE: Signature(encode, raw.inputs),
+        IMPUTE: Signature(impute, {**raw.inputs, **seed}),
+        SAMPLE: Signature(lambda flat: model.sample_by_row(flat[SEED]), seed),
+        LOG_LIKELIHOOD: Signature(log_likelihood, {**raw.inputs, **seed}),
     }
 
 
-def _batch(model: MultimodalVAE, flat: dict[str, tf.Tensor]) -> Batch:
-    names = model.modality_names
-    nested = {name: flat[name] for name in names}
-    for name, likelihood in zip(names, model.likelihoods):
-        if likelihood.integer:  # an embedding has no row for what is no class
-            known = likelihood.supported(flat[name])
-            nested[name] = tf.where(known, flat[name], tf.zeros_like(flat[name]))
-    nested["present"] = {name: flat[FLAG_PREFIX + name] for name in names}
-    # A server's batch mixes requests: one row's NaN must not fail the others' rows.
-    return model.unpack_batch(nested, check_values=False)
+class _RawInputs:
+    """The modalities' inputs, in whichever form they come.
+
+    Attributes:
+      inputs: Input name to specification.
+    """
+
+    def __init__(self, model, image_bytes, text_strings):
+        self._model = model
+        self._images, self._texts = frozenset(image_bytes), frozenset(text_strings)
+        self.inputs: dict[str, tf.TensorSpec] = {}
+        for modality, likelihood in zip(model.modalities, model.likelihoods):
+            name, shape = modality.name, (None, *modality.event_shape)
+            dtype = tf.int32 if likelihood.integer else tf.float32
+            if name in self._images:
+                check_image(modality, likelihood)
+                name, shape, dtype = name + BYTES_SUFFIX, (None,), tf.string
+            elif name in self._texts:
+                check_text(modality, likelihood)
+                shape, dtype = (None,), tf.string
+            for key, spec in {
+                name: (shape, dtype),
+                FLAG_PREFIX + modality.name: ((None,), tf.bool),
+            }.items():
+                self.inputs[key] = tf.TensorSpec(*spec, name=key)
+
+    def read(self, flat: Tensors) -> Request:
+        """Values, flags and what is wrong with them."""
+        names = self._model.modality_names
+        first = flat[FLAG_PREFIX + names[0]]
+        finite = supported = tf.ones_like(first)  # [B]
+        values, present = {}, {}
+        for modality, likelihood in zip(
+            self._model.modalities, self._model.likelihoods
+        ):
+            name = modality.name
+            flag = flat[FLAG_PREFIX + name]
+            value = self._value(flat, modality, likelihood, flag)
+            known = _all_of_row(likelihood.supported(value))
+            supported &= known | ~flag
+            if likelihood.integer:
+                flag &= known  # an embedding has no row for what is no class
+            else:
+                finite &= _all_of_row(tf.math.is_finite(value)) | ~flag
+                value = tf.clip_by_value(value, -LARGEST, LARGEST)
+            values[name], present[name] = value, flag
+        # A server's batch mixes requests: one row's NaN must not fail the others' rows.
+        batch = self._model.unpack_batch(
+            {**values, "present": present}, check_values=False
+        )
+        return Request(batch, finite, supported)
+
+    def _value(self, flat, modality, likelihood, flag):
+        if modality.name in self._images:
+            return decode_images(
+                flat[modality.name + BYTES_SUFFIX], flag, modality.event_shape
+            )
+        if modality.name in self._texts:
+            return decode_text(flat[modality.name], modality, likelihood)
+        return flat[modality.name]
 
 
-def _with_nan(
-    flat: dict[str, tf.Tensor], model: MultimodalVAE, outputs: dict[str, tf.Tensor]
-) -> dict[str, tf.Tensor]:
-    """Answers rows that can't be answered with NaN: a ReLU may have hidden theirs."""
-    invalid = tf.zeros_like(flat[FLAG_PREFIX + model.modality_names[0]])  # [B]
-    for name, likelihood in zip(model.modality_names, model.likelihoods):
-        value = flat[name]
-        known = likelihood.supported(value)
-        if not likelihood.integer:
-            known &= tf.math.is_finite(value)
-        valid = tf.reduce_all(known, axis=list(range(1, len(value.shape))))
-        invalid |= flat[FLAG_PREFIX + name] & ~valid
+def _all_of_row(elements: tf.Tensor) -> tf.Tensor:
+    """bool `[B]` of bool `[B, ...]`."""
+    return tf.reduce_all(elements, axis=list(range(1, elements.shape.rank)))
+
+
+def _with_nan(rows: tf.Tensor, outputs: Tensors) -> Tensors:
+    """Answers `rows` with NaN: a ReLU may have hidden theirs."""
     marked = {}
     for name, output in outputs.items():
-        rows = tf.reshape(invalid, [-1] + [1] * (len(output.shape) - 1))
-        marked[name] = tf.where(rows, tf.constant(float("nan"), output.dtype), output)
+        where = tf.reshape(rows, [-1] + [1] * (output.shape.rank - 1))
+        marked[name] = tf.where(where, tf.constant(float("nan"), output.dtype), output)
     return marked

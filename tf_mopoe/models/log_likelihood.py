@@ -241,7 +241,7 @@ class LogLikelihoodMixin(keras.Model):
             seeds,
             steps * per_step,
             {
-                "z": self.latent_dim,
+                "": self.latent_dim,  # no modality has this name
                 **{k: int(v.loc.shape[-1]) for k, v in styles.items()},
             },
             components.loc.dtype,
@@ -250,7 +250,7 @@ class LogLikelihoodMixin(keras.Model):
         def step(part):
             point, normal = part  # [k, B], of [k, B, D]
             chosen = component_at(weights, point)
-            z = _gathered(components, chosen, normal["z"])
+            z = gathered(components, chosen, normal[""])
             total = _log_standard_normal(z) - self._log_mixture(view, z)
             for name, value in values.items():
                 s = None
@@ -308,8 +308,10 @@ def _log_standard_normal(z: tf.Tensor) -> tf.Tensor:
     return log_density(DiagonalGaussian(zero, zero), z)
 
 
-def _gathered(components: DiagonalGaussian, chosen: tf.Tensor, normal: tf.Tensor):
-    """z `[K, B, D]` of the chosen components `[K, B]`."""
+def gathered(
+    components: DiagonalGaussian, chosen: tf.Tensor, normal: tf.Tensor
+) -> tf.Tensor:
+    """z `[K, B, D]` of the chosen components `[K, B]` and standard normals."""
     rows = tf.broadcast_to(tf.range(tf.shape(chosen)[1]), tf.shape(chosen))
     where = tf.stack([rows, chosen], axis=-1)  # [K, B, 2]
     loc, log_scale = (tf.gather_nd(field, where) for field in components)

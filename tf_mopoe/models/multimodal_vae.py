@@ -23,6 +23,7 @@ from tf_mopoe.models.networks import (
     checked_modalities,
     reconstruction_weights,
 )
+from tf_mopoe.models.row_draws import RowDrawsMixin
 from tf_mopoe.models.training import TrainingMixin
 from tf_mopoe.subsets import SubsetSampler, SubsetSpec, membership_mask
 
@@ -32,7 +33,12 @@ MOST_MODALITIES_EXACT = 12
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
 class MultimodalVAE(
-    TrainingMixin, LogLikelihoodMixin, InferenceMixin, BoundsMixin, NetworksMixin
+    TrainingMixin,
+    RowDrawsMixin,
+    LogLikelihoodMixin,
+    InferenceMixin,
+    BoundsMixin,
+    NetworksMixin,
 ):
     """A VAE with one latent for several modalities, any of which may be missing.
 

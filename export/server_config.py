@@ -1,0 +1,109 @@
+"""The files by which TensorFlow Serving finds the models, batches and is monitored."""
+
+import json
+import os
+import pathlib
+
+from export.contract import BATCH_SIZES, MAX_BATCH_SIZE
+from export.versions import LOCK, flush, is_version, locked
+
+#: First line of a file that may be written anew.
+MARK = (
+    "# Written by mopoe-export at each export; remove this line to keep your changes."
+)
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
+BATCHING = f"""\
+{MARK}
+max_batch_size {{ value: {MAX_BATCH_SIZE} }}
+# A request waits at most this long for others to share a batch with. It is about what
+# small networks take for a batch themselves.
+batch_timeout_micros {{ value: 2000 }}
+# Batches that run at once, of all models together: the number of cores of the server.
+num_batch_threads {{ value: 4 }}
+# A full queue answers UNAVAILABLE (REST 503), on which clients back off. A longer one
+# would only let requests grow old.
+max_enqueued_batches {{ value: 64 }}
+# Batches are padded to the next of these; each has its warm-up record in a version.
+"""
+MONITORING = f"""\
+{MARK}
+prometheus_config {{
+  enable: true
+  path: "{METRICS_PATH}"
+}}
+"""
+
+
+def write_server_files(
+    serving_dir: str | os.PathLike[str], mount: str = "/models"
+) -> list[str]:
+    """Writes models.config, batching.config and monitoring.config into `serving_dir`.
+
+    Each is replaced in one step, and only where it differs. Two processes may do this
+    at once, each after its own export: all models are listed in the end.
+
+    Args:
+      serving_dir: The folder of the models' folders. Those with a version are listed.
+      mount: Where the server sees `serving_dir`: a folder, or a URL such as
+        gs://bucket/models.
+
+    Returns:
+      Names of the files that were left alone, since their first line doesn't say that
+      mopoe-export writes them.
+
+    Raises:
+      OSError: If `serving_dir` can't be written.
+    """
+    serving_dir = pathlib.Path(serving_dir)
+    left_alone = []
+    with locked(serving_dir / LOCK):
+        files = {
+            "models.config": _models(serving_dir, mount),
+            "batching.config": _batching(),
+            "monitoring.config": MONITORING,
+        }
+        for name, text in files.items():
+            path = serving_dir / name
+            before = path.read_bytes() if path.exists() else None
+            if before is not None and not before.startswith(MARK.encode()):
+                left_alone.append(name)
+            elif before != text.encode():
+                _replace(path, text)
+    return left_alone
+
+
+def _models(serving_dir: pathlib.Path, mount: str) -> str:
+    entries = []
+    for folder in sorted(serving_dir.iterdir()):
+        if folder.is_dir() and _has_version(folder):
+            path = f"{mount.rstrip('/')}/{folder.name}"
+            entries.append(
+                "  config {\n"
+                f"    name: {json.dumps(folder.name)}\n"
+                f"    base_path: {json.dumps(path)}\n"
+                '    model_platform: "tensorflow"\n'
+                "  }\n"
+            )
+    return f"{MARK}\nmodel_config_list {{\n{''.join(entries)}}}\n"
+
+
+def _has_version(folder: pathlib.Path) -> bool:
+    # A listed folder without a SavedModel would keep the server from starting.
+    return any(
+        is_version(path) and (path / "saved_model.pb").is_file()
+        for path in folder.iterdir()
+    )
+
+
+def _batching() -> str:
+    sizes = "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
+    return BATCHING + sizes
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    flush(new)
+    os.replace(new, path)
+    flush(path.parent)

@@ -1,0 +1,294 @@
+"""Every fault that a version may have is found, and the message says which."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import session_check
+from export.contract import BATCH_SIZES
+from export.warmup_records import WARMUP, WarmupRequest, from_record, to_record
+
+VALUE = tf.TensorSpec([None, 2], tf.float32, name="a")
+FLAG = tf.TensorSpec([None], tf.bool, name="has_a")
+SEED = tf.TensorSpec([None], tf.int64, name="seed")
+
+
+def here(a, has_a):
+    return tf.where(has_a[:, tf.newaxis], a, 0.0)
+
+
+def noise(seed):
+    pairs = tf.bitcast(seed, tf.int32)
+    return tf.map_fn(
+        lambda s: tf.random.stateless_uniform([2], s, alg="philox"),
+        pairs,
+        fn_output_signature=tf.float32,
+    )
+
+
+#: A model of one modality, which doubles what it sees: the five signatures.
+FUNCTIONS = {
+    "serving_default": (lambda a, has_a: {"a": 2 * here(a, has_a)}, [VALUE, FLAG]),
+    "encode": (
+        lambda a, has_a: {
+            "loc": here(a, has_a)[:, :1],
+            "scale": tf.ones_like(a[:, :1]),
+        },
+        [VALUE, FLAG],
+    ),
+    "impute": (
+        lambda a, has_a, seed: {"a": here(a, has_a) + noise(seed)},
+        [VALUE, FLAG, SEED],
+    ),
+    "sample": (lambda seed: {"a": noise(seed)}, [SEED]),
+    "log_likelihood": (
+        lambda a, has_a, seed: {
+            "log_likelihood": tf.cast(tf.reduce_sum(here(a, has_a), 1), tf.float64)
+        },
+        [VALUE, FLAG, SEED],
+    ),
+}
+ROWS = 8
+
+
+def write(folder, **changed):
+    """Writes a version whose examples are right, but for the functions changed."""
+    functions = {**FUNCTIONS, **changed}
+    module = tf.Module()
+    module.functions = {
+        name: tf.function(function, input_signature=specs)
+        for name, (function, specs) in functions.items()
+        if function is not None
+    }
+    tf.saved_model.save(module, str(folder), signatures=module.functions)
+    generator = np.random.default_rng(0)
+    present = np.arange(ROWS) % 3 > 0
+    inputs = {
+        "a": np.where(present[:, None], generator.normal(size=(ROWS, 2)), 0.0),
+        "has_a": present,
+        "seed": generator.integers(0, 2**60, ROWS),
+    }
+    inputs["a"] = inputs["a"].astype(np.float32)
+    examples = {f"inputs/{key}": value for key, value in inputs.items()}
+    for name, (function, specs) in FUNCTIONS.items():
+        answer = function(*(tf.constant(inputs[spec.name]) for spec in specs))
+        for key, value in answer.items():
+            examples[f"outputs/{name}/{key}"] = value.numpy()
+    (folder / "assets.extra").mkdir()
+    np.savez(folder / session_check.EXAMPLES, **examples)
+    write_warmup(folder, [(n, rows) for rows in BATCH_SIZES for n in FUNCTIONS])
+
+
+def write_warmup(folder, records, shape=(2,)):
+    values = {"a": (0.0, tf.float32), "has_a": (True, tf.bool), "seed": (0, tf.int64)}
+    with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
+        for name, rows in records:
+            inputs = {}
+            for spec in FUNCTIONS[name][1]:
+                tensor = tf.make_tensor_proto(*values[spec.name])
+                for size in (rows, *(shape if spec.name == "a" else ())):
+                    tensor.tensor_shape.dim.add(size=size)
+                inputs[spec.name] = tensor.SerializeToString()
+            writer.write(to_record(WarmupRequest("m", name, inputs)))
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch):
+    # Another process would take seconds to start; what it must not import is checked
+    # where a version is published.
+    monkeypatch.setattr(session_check, "FOREIGN", ())
+
+
+def said(folder, capsys):
+    code = session_check.main([str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    return code, lines[0]
+
+
+def test_a_right_version_passes(tmp_path, capsys):
+    write(tmp_path)
+    code, line = said(tmp_path, capsys)
+    # (8 rows alone, 3 of 3, 1 of 64), with zeros and with NaN, for 5 signatures.
+    assert (code, line) == (
+        0,
+        "5 signatures, 120 requests answered as the model did, 35 warm-up records",
+    )
+
+
+def changed(name, function, specs=None):
+    return {name: (function, specs or FUNCTIONS[name][1])}
+
+
+def batch_mean(a, has_a):
+    return {"a": 2 * here(a, has_a) - tf.reduce_mean(here(a, has_a)) * 1e-2}
+
+
+def only_alone(a, has_a):
+    alone = tf.cast(tf.shape(a)[0] == 1, tf.float32)
+    return {"a": 2 * here(a, has_a) + 0.1 * (1 - alone)}
+
+
+def leaks(a, has_a):
+    flag = tf.cast(has_a, tf.float32)[:, tf.newaxis]
+    return {"a": 2 * a * flag}  # 0 * NaN
+
+
+def python(a, has_a):
+    doubled = tf.py_function(lambda x: 2 * x, [here(a, has_a)], tf.float32)
+    return {"a": tf.ensure_shape(doubled, [None, 2])}
+
+
+def dice(a, has_a):
+    return {"a": 2 * here(a, has_a) + 0.0 * tf.random.uniform([1, 2])}
+
+
+def prints(a, has_a):
+    tf.print("seen")
+    doubled = 2 * here(a, has_a)
+    with tf.control_dependencies([tf.print("seen")]):
+        return {"a": tf.identity(doubled)}
+
+
+FAULTS = {
+    "another answer": (
+        changed("encode", lambda a, has_a: {"loc": a[:, :1] * 1.01,
+                                            "scale": tf.ones_like(a[:, :1])}),
+        r"'encode', 1 rows: output 'loc' differs .* \['a'\] are present",
+    ),
+    "another shape": (
+        changed("log_likelihood", lambda a, has_a, seed: {
+            "log_likelihood": tf.cast(here(a, has_a), tf.float64)}),
+        r"'log_likelihood', 1 rows: .* is float64 \(1, 2\), the model's float64 \(1,\)",
+    ),
+    "rows that look at others": (
+        changed("serving_default", only_alone), "'serving_default', 3 rows: .* differs"
+    ),
+    "batch statistics": (
+        changed("serving_default", batch_mean), "'serving_default', 1 rows: .* differs"
+    ),
+    "NaN of absent values": (
+        changed("serving_default", leaks),
+        "'serving_default', 1 rows, NaN where modalities are absent: .* differs",
+    ),
+    "a signature too few": ({"sample": (None, [])}, "signature 'sample' is missing"),
+    "a signature too many": (
+        {"other": (lambda a: {"a": a}, [VALUE])}, "'other' is not of the contract"
+    ),
+    "an output of another name": (
+        changed("sample", lambda seed: {"b": noise(seed)}),
+        "'sample' lacks outputs 'a'",
+    ),
+    "an unnamed output": (
+        changed("sample", lambda seed: noise(seed)), "'sample' lacks outputs 'a'"
+    ),
+    "an input too many": (
+        changed("sample", lambda seed, a: {"a": noise(seed)}, [SEED, VALUE]),
+        "'sample' has unexpected inputs 'a'",
+    ),
+    "a scalar": (
+        changed("log_likelihood", lambda a, has_a, seed: {
+            "log_likelihood": tf.reduce_sum(here(a, has_a))}),
+        "outputs 'log_likelihood' has shape .*must be the batch",
+    ),
+    "a fixed batch": (
+        changed("sample", lambda seed: {"a": tf.zeros([1, 2])}),
+        r"outputs 'a' has shape \[1, 2\]",
+    ),
+    "an unknown dimension": (
+        changed("sample", lambda seed: {"a": noise(seed)[:, : tf.shape(seed)[0]]}),
+        r"outputs 'a' has an unknown dimension in \[-1, -1\] after the batch",
+    ),
+    "a seed of 32 bits": (
+        changed("sample", lambda seed: {"a": noise(tf.cast(seed, tf.int64))},
+                [tf.TensorSpec([None], tf.int32, name="seed")]),
+        "input 'seed' has DataType 3",
+    ),
+    "Python": (changed("serving_default", python), "runs EagerPyFunc"),
+    "dice": (changed("serving_default", dice), "runs RandomUniform"),
+    "printing": (changed("serving_default", prints), "runs PrintV2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_found_and_named(fault, tmp_path, capsys):
+    functions, expected = FAULTS[fault]
+    write(tmp_path, **functions)
+    code, line = said(tmp_path, capsys)
+    assert code == 1
+    assert re.search(expected, line), line
+
+
+def test_batch_normalization_in_training_mode_is_found(tmp_path, capsys):
+    def normalized(a, has_a):
+        rows = here(a, has_a)[:, tf.newaxis, tf.newaxis]
+        ones, zeros = tf.ones([2]), tf.zeros([2])
+        out, _, _ = tf.compat.v1.nn.fused_batch_norm(rows, ones, zeros)
+        return {"a": out[:, 0, 0]}
+
+    write(tmp_path, **changed("serving_default", normalized))
+    assert "runs FusedBatchNormV3" in said(tmp_path, capsys)[1]
+
+
+def test_variables_that_a_session_does_not_find_are_refused(tmp_path, capsys):
+    write(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"\n")
+    code, line = said(tmp_path, capsys)
+    assert code == 1
+    assert line.startswith("the C++ Session refuses it")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda f: (f / WARMUP).unlink(), "tf_serving_warmup_requests is missing"),
+        (
+            lambda f: write_warmup(f, [("encode", 1)]),
+            "no warm-up record of 2 rows for signature 'encode'",
+        ),
+        (
+            lambda f: write_warmup(f, [("encode", 2), ("impute", 1)], shape=(0,)),
+            "warm-up record 2 fails",
+        ),
+        (
+            lambda f: write_warmup(
+                f, [(n, r) for r in BATCH_SIZES for n in FUNCTIONS] * 29
+            ),
+            "1015 warm-up records: a server takes 1000",
+        ),
+        (
+            lambda f: (f / WARMUP).write_bytes((f / WARMUP).read_bytes()[:-3]),
+            "tf_serving_warmup_requests is truncated",
+        ),
+        (lambda f: (f / session_check.EXAMPLES).unlink(), "examples.npz is missing"),
+        (
+            lambda f: (f / session_check.EXAMPLES).write_bytes(b"x"),
+            "examples.npz is damaged",
+        ),
+    ],
+)
+def test_what_lies_beside_the_graph_is_checked(spoil, expected, tmp_path, capsys):
+    write(tmp_path)
+    spoil(tmp_path)
+    code, line = said(tmp_path, capsys)
+    assert code == 1
+    assert expected in line
+
+
+def test_warmup_records_are_prediction_logs():
+    prediction_log_pb2 = pytest.importorskip(
+        "tensorflow_serving.apis.prediction_log_pb2"
+    )
+    tensor = tf.make_tensor_proto([1.0, 2.0])
+    request = WarmupRequest("digits", "encode", {"a": tensor.SerializeToString()})
+    record = to_record(request)
+    log = prediction_log_pb2.PredictionLog.FromString(record)
+    assert log.WhichOneof("log_type") == "predict_log"
+    assert log.predict_log.request.model_spec.name == "digits"
+    assert log.predict_log.request.model_spec.signature_name == "encode"
+    read = tf.make_ndarray(log.predict_log.request.inputs["a"])
+    np.testing.assert_array_equal(read, [1.0, 2.0])
+    assert log.SerializeToString(deterministic=True) == record
+    assert from_record(log.SerializeToString()) == request
