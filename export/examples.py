@@ -6,7 +6,7 @@ They lie in `assets.extra/examples.npz` of the version: `inputs/<input>` `[R, ..
 
 import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -42,10 +42,19 @@ def missing_patterns(count: int, generator: np.random.Generator) -> np.ndarray:
 def write_examples(
     model: MultimodalVAE,
     signatures: Mapping[str, Signature],
+    functions: Mapping[str, Callable],
     folder: pathlib.Path,
     seed: int = 0,
 ) -> None:
-    """Draws requests, asks the model, and keeps both in the version's folder."""
+    """Draws requests, asks the model, and keeps both in the version's folder.
+
+    Args:
+      model: The model.
+      signatures: Of `make_signatures`.
+      functions: Signature name to what answers it: the live model.
+      folder: Of the version.
+      seed: Of the requests.
+    """
     generator = np.random.default_rng(seed)
     patterns = missing_patterns(len(model.modalities), generator)
     patterns = np.resize(patterns, [max(len(patterns), FEWEST_ROWS), patterns.shape[1]])
@@ -56,7 +65,7 @@ def write_examples(
         for start in range(0, len(patterns), MAX_BATCH_SIZE):
             rows = slice(start, start + MAX_BATCH_SIZE)
             part = {key: tf.constant(inputs[key][rows]) for key in signature.inputs}
-            parts.append(signature.function(part))
+            parts.append(functions[name](part))
         for key in parts[0]:
             answer = np.concatenate([np.asarray(part[key]) for part in parts])
             examples[f"outputs/{name}/{key}"] = answer

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
@@ -85,8 +85,8 @@ def publish(
     base = pathlib.Path(serving_dir, model.name)
     try:
         with staged(base) as folder:
-            write_saved_model(model, signatures, folder)
-            write_examples(model, signatures, folder)
+            functions = write_saved_model(model, signatures, folder)
+            write_examples(model, signatures, functions, folder)
             write_warmup(model, signatures, folder)
             verify(folder)
             version = release(folder, base, keep)
@@ -104,15 +104,22 @@ def publish(
 
 def write_saved_model(
     model: MultimodalVAE, signatures: Mapping[str, Signature], folder: pathlib.Path
-) -> None:
-    """Writes the SavedModel with these signatures into `folder`."""
+) -> dict[str, Callable]:
+    """Writes the SavedModel with these signatures into `folder`.
+
+    Returns:
+      Signature name to its function as it was traced, of the live model.
+    """
     archive = keras.export.ExportArchive()
     archive.track(model)
-    for name, signature in signatures.items():
-        archive.add_endpoint(
+    functions = {
+        name: archive.add_endpoint(
             name, signature.function, input_signature=[signature.inputs]
         )
+        for name, signature in signatures.items()
+    }
     archive.write_out(folder, verbose=False)
+    return functions
 
 
 def verify(folder: str | os.PathLike[str]) -> str:

@@ -16,8 +16,8 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 BATCHING = f"""\
 {MARK}
 max_batch_size {{ value: {MAX_BATCH_SIZE} }}
-# A request waits at most this long for others to share a batch with. It is about what
-# small networks take for a batch themselves.
+# A request waits at most this long for others to share a batch with; under load batches
+# are full before.
 batch_timeout_micros {{ value: 2000 }}
 # Batches that run at once, of all models together: the number of cores of the server.
 num_batch_threads {{ value: 4 }}

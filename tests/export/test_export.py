@@ -1,14 +1,16 @@
 """`mopoe-export`: the contract, the verification, and that nothing half-made shows."""
 
 import os
+import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import command, publish, session_check
-from tf_mopoe import MMJSD, MVAE, Modality, MoPoEVAE
-from tf_mopoe.subsets import SubsetSampler
+from export import c_session, command, publish, session_check
+from tf_mopoe import MMJSD, MMVAE, MVAE, Modality, MoPoEVAE, nets
+from tf_mopoe.data.texts import encode_text
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,18 @@ def request(rows, image=True, table=True):
         "has_image": np.full(rows, image),
         "table": random.random((rows, 5), dtype=np.float32),
         "has_table": np.full(rows, table),
+        "seed": np.arange(rows),
     }
+
+
+def run(session, name, feed):
+    signature = session.signatures[name]
+    return session.run(signature, {key: feed[key] for key in signature.inputs})
+
+
+@pytest.fixture(scope="module")
+def session(version):
+    return c_session.CSession(str(version))
 
 
 def test_first_version_is_1_and_holds_no_leftovers(version):
@@ -41,102 +54,95 @@ def test_first_version_is_1_and_holds_no_leftovers(version):
     assert [path.name for path in version.parent.iterdir()] == ["1"]
 
 
-def test_signatures_are_flat_and_named_after_the_modalities(version):
-    signatures = session_check.CSession(str(version)).signatures
-    assert set(signatures) == {"serving_default", "encode"}
-    inputs = {"image", "has_image", "table", "has_table"}
-    for signature in signatures.values():
-        assert set(signature.inputs) == inputs
-    assert set(signatures["serving_default"].outputs) == {"image", "table"}
-    assert set(signatures["encode"].outputs) == {"loc", "scale"}
+def test_signatures_are_flat_and_named_after_the_modalities(session):
+    signatures = session.signatures
+    both = {"image", "table"}
+    asked = both | {"has_image", "has_table"}
+    assert {
+        name: (set(s.inputs), set(s.outputs)) for name, s in signatures.items()
+    } == {
+        "serving_default": (asked, both),
+        "encode": (asked, {"loc", "scale"}),
+        "impute": (asked | {"seed"}, both),
+        "sample": ({"seed"}, both),
+        "log_likelihood": (asked | {"seed"}, {"log_likelihood"}),
+    }
 
 
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rows", [1, 3, 64])
 @pytest.mark.parametrize(("image", "table"), [(1, 1), (1, 0), (0, 1), (0, 0)])
-def test_session_answers_as_the_keras_model(version, model, rows, image, table):
-    session = session_check.CSession(str(version))
+def test_session_answers_as_the_keras_model(session, model, rows, image, table):
     feed = request(rows, bool(image), bool(table))
-    answer = session.run(session.signatures["encode"], feed)
+    answer = run(session, "encode", feed)
     batch = {name: feed[name] for name in ("image", "table") if feed[f"has_{name}"][0]}
     if batch:
         expected = model.encode(batch)
+        for name, value in run(session, "serving_default", feed).items():
+            np.testing.assert_allclose(value, model(batch)[name], rtol=1e-4, atol=1e-5)
     else:
         expected = {"loc": np.zeros([rows, 3]), "scale": np.ones([rows, 3])}
     for name in ("loc", "scale"):
         np.testing.assert_allclose(answer[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_rows_of_one_batch_are_independent_and_nan_stays_in_its_row(version):
-    session = session_check.CSession(str(version))
-    encode = session.signatures["encode"]
+@pytest.mark.parametrize("name", ["serving_default", "impute", "log_likelihood"])
+def test_rows_of_one_batch_are_independent_and_nan_stays_in_its_row(session, name):
     feed = request(3)
     feed["has_table"][1] = False
     feed["table"][1] = np.nan
-    together = session.run(encode, feed)
+    together = run(session, name, feed)
     for row in range(3):
-        alone = session.run(encode, {k: v[row : row + 1] for k, v in feed.items()})
-        np.testing.assert_allclose(
-            alone["loc"][0], together["loc"][row], rtol=1e-5, atol=1e-7
-        )
+        alone = run(session, name, {k: v[row : row + 1] for k, v in feed.items()})
+        for key, value in together.items():
+            np.testing.assert_allclose(alone[key][0], value[row], rtol=1e-5, atol=1e-6)
     feed["table"][2, 0] = np.nan  # present: this row alone has no answer
-    answer = session.run(encode, feed)["loc"]
-    np.testing.assert_allclose(answer[:2], together["loc"][:2], rtol=1e-5, atol=1e-7)
-    assert np.isnan(answer[2]).any()
+    for key, value in run(session, name, feed).items():
+        np.testing.assert_allclose(value[:2], together[key][:2], rtol=1e-5, atol=1e-6)
+        assert np.isnan(value[2]).all()
 
 
 def test_next_version_is_one_higher_and_the_first_stays(model, version):
     before = (version / "saved_model.pb").stat().st_mtime_ns
-    second = publish.publish(model, version.parents[1])
+    second = publish.publish(model, version.parents[1], keep=2)
     assert second.name == "2"
     assert (version / "saved_model.pb").stat().st_mtime_ns == before
+    assert sorted(path.name for path in version.parents[1].iterdir()) == [
+        "batching.config",
+        "models.config",
+        "monitoring.config",
+        "small",
+    ]
 
 
 def test_failed_verification_says_which_and_leaves_no_version(
     model, tmp_path, monkeypatch
 ):
-    def wrong_examples(model, folder):
-        write_examples(model, folder)
+    def wrong_examples(model, signatures, functions, folder):
+        write_examples(model, signatures, functions, folder)
         path = folder / session_check.EXAMPLES
         with np.load(path) as archive:
             examples = dict(archive)
-        key = next(
-            k for k in examples if k.startswith("encode") and "/outputs/loc" in k
-        )
-        examples[key] = examples[key] + 0.01
+        examples["outputs/encode/loc"] = examples["outputs/encode/loc"] + 0.01
         np.savez(path, **examples)
 
     write_examples = publish.write_examples
     monkeypatch.setattr(publish, "write_examples", wrong_examples)
-    with pytest.raises(publish.ExportError, match="'encode'.*'loc' differs"):
+    with pytest.raises(publish.ExportError, match="'encode', 1 rows.*'loc' differs"):
         publish.publish(model, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_saved_model_that_a_session_cannot_load_is_refused(model, tmp_path):
-    module = tf.Module()
-    module.model = model
-    # Loads with tf.saved_model.load; the Session finds no variables.
-    inputs = publish.make_signatures(model)["encode"].inputs
-    function = publish.make_signatures(model)["encode"].function
-    module.serve = tf.function(function, input_signature=[inputs])
-    signature = {"serving_default": module.serve, "encode": module.serve}
-    tf.saved_model.save(module, str(tmp_path), signatures=signature)
-    publish.write_examples(model, tmp_path)
-    with pytest.raises(publish.ExportError, match="verification failed"):
-        publish.verify(tmp_path)
-
-
-def test_command_publishes_a_run_and_verifies_it(tiny_run, tmp_path, capsys):
-    assert command.main([str(tiny_run), str(tmp_path)]) == 0
-    version = tmp_path / "polydigits" / "1"
+def test_command_publishes_a_run_and_verifies_it(model, tmp_path, capsys):
+    model.save(tmp_path / "model.keras")
+    serving = tmp_path / "serving"
+    assert command.main([str(tmp_path), str(serving), "--num-samples", "3"]) == 0
+    version = serving / "small" / "1"
     assert f"Published {version}" in capsys.readouterr().out
     assert command.main(["--verify", str(version)]) == 0
-    assert "2 signatures" in capsys.readouterr().out
+    assert "5 signatures" in capsys.readouterr().out
 
 
 def test_verify_notices_a_changed_variable(version, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "1"
     shutil.copytree(version, copy)
     data = copy / "variables" / "variables.data-00000-of-00001"
@@ -170,9 +176,15 @@ def test_folder_that_cannot_be_written_is_refused(model, tmp_path):
         publish.publish(model, tmp_path / "file")
 
 
-@pytest.mark.parametrize("cls", [MVAE, MMJSD, MoPoEVAE])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        MMJSD,
+        pytest.param(MVAE, marks=pytest.mark.slow),
+        pytest.param(MMVAE, marks=pytest.mark.slow),
+    ],
+)
 def test_styles_class_indices_and_tables_are_served(cls, tmp_path):
-    kwargs = {"subsets": SubsetSampler(3, [["a"]])} if cls is MoPoEVAE else {}
     model = cls(
         [
             Modality("a", (3,), style_dim=2, likelihood_scale="per_element"),
@@ -181,7 +193,6 @@ def test_styles_class_indices_and_tables_are_served(cls, tmp_path):
         ],
         latent_dim=2,
         seed=0,
-        **kwargs,
     )
     folder = publish.publish(model, tmp_path)  # compares with the model itself
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
@@ -191,5 +202,73 @@ def test_styles_class_indices_and_tables_are_served(cls, tmp_path):
         t=tf.constant([[4.0, 0.0, 1.0]] * 3), **flags,
     )  # fmt: skip
     assert answer["c"].shape == (3, 2, 5)
-    finite = np.isfinite(answer["c"]).all(axis=(1, 2))
-    np.testing.assert_array_equal(finite, [True, False, False])
+    assert np.isfinite(answer["c"]).all()
+
+
+def test_files_and_strings_are_served_in_the_graph(tmp_path):
+    model = MoPoEVAE(
+        [
+            Modality("photo", (8, 6, 3)),
+            Modality("text", (5, 71), likelihood="categorical"),
+        ],
+        latent_dim=2,
+        seed=0,
+    )
+    folder = publish.publish(
+        model, tmp_path, image_bytes=["photo"], text_strings=["text"], num_samples=3
+    )
+    session = c_session.CSession(str(folder))
+    photo = np.random.default_rng(0).integers(0, 256, [8, 6, 3], np.uint8)
+    feed = {
+        "photo_bytes": np.array([tf.io.encode_png(photo).numpy(), b"?"], object),
+        "text": np.array([b"", b"Seven"], object),
+        "has_photo": np.array([True, False]),
+        "has_text": np.array([False, True]),
+    }
+    answer = run(session, "encode", feed)["loc"]
+    pixels = photo[None] / np.float32(255)
+    letters = np.eye(71, dtype=np.float32)[encode_text(["Seven"], 5).numpy()]
+    expected = [model.encode({"photo": pixels}), model.encode({"text": letters})]
+    for row in range(2):
+        np.testing.assert_allclose(answer[row], expected[row]["loc"][0], rtol=1e-4)
+
+
+def test_mixed_precision_is_served_in_float32_with_the_same_weights(tmp_path):
+    small = {"hidden": (5,), "activation": "tanh"}
+
+    def model_of(policy):
+        keras.config.set_dtype_policy(policy)
+        try:
+            return MoPoEVAE(
+                [
+                    Modality(
+                        "a",
+                        (4,),
+                        encoder=nets.dense_encoder((4,), **small),
+                        decoder=nets.dense_decoder((4,), 2, **small),
+                    )
+                ],
+                latent_dim=2,
+                seed=0,
+            )
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+    mixed, single = model_of("mixed_bfloat16"), model_of("float32")
+    single.set_weights(mixed.get_weights())
+    batch = {"a": np.random.default_rng(0).normal(size=[64, 4]).astype(np.float32)}
+    assert (mixed(batch)["a"].numpy() != single(batch)["a"].numpy()).any()
+    session = c_session.CSession(str(publish.publish(mixed, tmp_path)))
+    answer = run(session, "serving_default", {**batch, "has_a": np.ones(64, bool)})
+    np.testing.assert_allclose(answer["a"], single(batch)["a"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(answer["a"], mixed(batch)["a"], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [{"keep": 0}, {"num_samples": 0}, {"image_bytes": ["table"]}],
+)
+def test_wrong_options_are_refused_before_anything_is_written(model, tmp_path, spoil):
+    with pytest.raises(publish.UsageError, match=next(iter(spoil))):
+        publish.publish(model, tmp_path / "serving", **spoil)
+    assert not (tmp_path / "serving").exists()

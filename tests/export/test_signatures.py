@@ -208,7 +208,7 @@ def test_log_likelihood_counts_what_is_present_and_nothing_is_0():
 
 
 def test_many_samples_are_decoded_in_parts_with_the_same_result(monkeypatch):
-        model = tiny_model("ab")
+    model = tiny_model("ab")
     request = request_of(model, tiny_batch("ab", rows=4))
     whole = ask(model, "log_likelihood", request, num_samples=7)
     monkeypatch.setattr(row_draws, "MAX_ELEMENTS", 64 * 4 * 2)  # 2 samples at a time

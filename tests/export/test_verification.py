@@ -2,6 +2,7 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,10 +54,11 @@ FUNCTIONS = {
 ROWS = 8
 
 
-def write(folder, **changed):
+def write(folder, layer=None, **changed):
     """Writes a version whose examples are right, but for the functions changed."""
     functions = {**FUNCTIONS, **changed}
     module = tf.Module()
+    module.layer = layer
     module.functions = {
         name: tf.function(function, input_signature=specs)
         for name, (function, specs) in functions.items()
@@ -233,6 +235,22 @@ def test_batch_normalization_in_training_mode_is_found(tmp_path, capsys):
 
 
 def test_variables_that_a_session_does_not_find_are_refused(tmp_path, capsys):
+    layer = keras.layers.Dense(2, use_bias=False)
+    layer.build((None, 2))
+    layer.kernel.assign(2 * np.eye(2))
+
+    def untracked(a, has_a):
+        return {"a": layer(here(a, has_a))}
+
+    # tf.saved_model.load finds them: it builds Python objects.
+    write(tmp_path, layer=layer, **changed("serving_default", untracked))
+    code, line = said(tmp_path, capsys)
+    assert code == 1
+    assert line.startswith("the C++ Session refuses it")
+    assert "find variable" in line
+
+
+def test_a_damaged_graph_is_refused(tmp_path, capsys):
     write(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"\n")
     code, line = said(tmp_path, capsys)

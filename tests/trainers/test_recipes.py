@@ -439,6 +439,7 @@ def test_no_image_is_in_training_and_validation(recipe, made):
     assert not masks["train"] & masks["validation"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["mnist_svhn_text", "polymnist"])
 def test_runs_are_exported(recipe, runs, tmp_path):
     assert export_command.main([str(runs(recipe)), str(tmp_path)]) == 0

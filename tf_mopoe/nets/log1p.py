@@ -12,7 +12,7 @@ class Log1p(keras.layers.Layer):
     """log(1 + x) of some columns, the others as they are; in float32 by default.
 
     Call arguments:
-      x: `[..., C]`, 0 or more in `columns`.
+      x: `[..., C]`, counts in `columns`; below 0 they are read as 0.
 
     Returns:
       `[..., C]`.
@@ -34,8 +34,9 @@ class Log1p(keras.layers.Layer):
         """See the class."""
         counts = np.zeros([x.shape[-1]], bool)
         counts[self.columns] = True
-        # Other columns may be below -1, where the logarithm has no gradient.
-        return ops.where(counts, ops.log1p(ops.where(counts, x, 0.0)), x)
+        # Below -1 the logarithm is NaN: other columns may be, and counts that are none.
+        valid = ops.logical_and(counts, ops.logical_not(x < 0))
+        return ops.where(counts, ops.log1p(ops.where(valid, x, 0.0)), x)
 
     def compute_output_shape(self, input_shape):
         """That of the input."""
