@@ -6,6 +6,7 @@ not know counts as absent, and log p of a value outside the likelihood's support
 -infinity. No row touches another's answer.
 """
 
+import keyword
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -86,11 +87,23 @@ def make_signatures(
         raise UsageError(
             f"num_samples must be a whole number from 1. Received: {num_samples!r}."
         )
+    for name in model.modality_names:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise UsageError(
+                f"modality {name!r} can't be served: TensorFlow takes as names of "
+                "inputs only what Python takes as names of arguments. Rename it."
+            )
     for field, names in (("image_bytes", image_bytes), ("text_strings", text_strings)):
         unknown = sorted(set(names) - set(model.modality_names))
         if unknown:
             raise UsageError(
                 f"{field} names {unknown}; this model has {list(model.modality_names)}."
+            )
+    for name in image_bytes:
+        if name + BYTES_SUFFIX in model.modality_names:
+            raise UsageError(
+                f"image_bytes names {name!r}, but {name + BYTES_SUFFIX!r} is another "
+                "modality. Rename that one."
             )
     raw = _RawInputs(model, image_bytes, text_strings)
     seed = {SEED: tf.TensorSpec([None], tf.int64, name=SEED)}
@@ -153,39 +166,53 @@ class _RawInputs:
                 self.inputs[key] = tf.TensorSpec(*spec, name=key)
 
     def read(self, flat: Tensors) -> Request:
-        """Values, flags and what is wrong with them."""
-        names = self._model.modality_names
-        first = flat[FLAG_PREFIX + names[0]]
-        finite = supported = tf.ones_like(first)  # [B]
-        values, present = {}, {}
+        """Values, flags and what is wrong with them.
+
+        Raises:
+          tf.errors.InvalidArgumentError: When run, if an input's shape is wrong.
+        """
+        values, rows = {}, []
         for modality, likelihood in zip(
             self._model.modalities, self._model.likelihoods
         ):
-            name = modality.name
-            flag = flat[FLAG_PREFIX + name]
+            flag = tf.ensure_shape(flat[FLAG_PREFIX + modality.name], [None])
             value = self._value(flat, modality, likelihood, flag)
             known = _all_of_row(likelihood.supported(value))
-            supported &= known | ~flag
-            if likelihood.integer:
-                flag &= known  # an embedding has no row for what is no class
-            else:
-                finite &= _all_of_row(tf.math.is_finite(value)) | ~flag
+            finite = tf.ones_like(known)
+            if not likelihood.integer:
+                finite = _all_of_row(tf.math.is_finite(value))
                 value = tf.clip_by_value(value, -LARGEST, LARGEST)
-            values[name], present[name] = value, flag
+            values[modality.name] = value
+            rows += [flag, known, finite]
+        if SEED in flat:
+            seed = tf.ensure_shape(flat[SEED], [None])
+            rows.append(seed == seed)
+        # Else a single row would be read as many. The name is in the error.
+        rows = tf.unstack(tf.stack(rows, name="every_input_must_have_as_many_rows"))
+        present, finite, supported = {}, [], []
+        for index, name in enumerate(values):
+            flag, known, numbers = rows[3 * index : 3 * index + 3]
+            supported.append(known | ~flag)
+            finite.append(numbers | ~flag)
+            # An embedding has no row for what is no class.
+            integer = self._model.likelihoods[index].integer
+            present[name] = flag & known if integer else flag
         # A server's batch mixes requests: one row's NaN must not fail the others' rows.
         batch = self._model.unpack_batch(
             {**values, "present": present}, check_values=False
         )
-        return Request(batch, finite, supported)
+        return Request(
+            batch, tf.reduce_all(finite, axis=0), tf.reduce_all(supported, axis=0)
+        )
 
     def _value(self, flat, modality, likelihood, flag):
         if modality.name in self._images:
-            return decode_images(
-                flat[modality.name + BYTES_SUFFIX], flag, modality.event_shape
-            )
+            files = tf.ensure_shape(flat[modality.name + BYTES_SUFFIX], [None])
+            return decode_images(files, flag, modality.event_shape)
         if modality.name in self._texts:
-            return decode_text(flat[modality.name], modality, likelihood)
-        return flat[modality.name]
+            text = tf.ensure_shape(flat[modality.name], [None])
+            return decode_text(text, modality, likelihood)
+        return tf.ensure_shape(flat[modality.name], [None, *modality.event_shape])
 
 
 def _all_of_row(elements: tf.Tensor) -> tf.Tensor:

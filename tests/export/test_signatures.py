@@ -376,6 +376,13 @@ def test_a_file_that_is_no_image_is_answered_with_nan_and_a_broken_one_refused(
         ask(raw_model, "encode", raw_request([good, good[:40]]), **RAW)
 
 
+@pytest.mark.parametrize("name", ["class", "x-ray", "view.1", "2d"])
+def test_names_that_tensorflow_does_not_take_are_refused(name):
+    model = tiny_model([tiny_modality(name, (3,)), "a"])
+    with pytest.raises(UsageError, match=f"modality '{name}' can't be served"):
+        make_signatures(model)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
