@@ -19,5 +19,7 @@ setup(
         "trainers.measures",
         "trainers.recipes",
         "export",
+        "export.client",
+        "export.portable",
     ],
 )

@@ -1,0 +1,136 @@
+"""The clients of `base`, with coroutines."""
+
+import abc
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tenacity
+
+from export.client.base import (
+    NOT_READY,
+    STALE,
+    Inputs,
+    MakeFeed,
+    Self,
+    feed_of,
+    feed_of_draws,
+)
+from export.client.errors import retry_policy
+from export.client.feeds import Arrays, check_answer, join, split
+from export.client.served_model import ServedModel, Signature, parse_metadata
+from export.client.target import Target
+from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE
+
+#: Requests that one call has under way at once.
+CONCURRENT_REQUESTS = 4
+
+
+class AsyncClient(abc.ABC):
+    """As `Client`, with coroutines; to be used within one event loop.
+
+    Several requests of one call are under way at once, up to four.
+    """
+
+    def __init__(self, target: Target):
+        """Connects nowhere yet; arguments and errors as `Client`'s."""
+        target.check()
+        self.target = target
+        self._served: ServedModel | None = None
+        self._lock = asyncio.Lock()
+
+    async def reconstruct(self, inputs: Inputs) -> Arrays:
+        """As `Client.reconstruct`."""
+        return await self._call(RECONSTRUCT, feed_of(inputs))
+
+    async def encode(self, inputs: Inputs) -> Arrays:
+        """As `Client.encode`."""
+        return await self._call(ENCODE, feed_of(inputs))
+
+    async def impute(self, inputs: Inputs, seed: Any = 0) -> Arrays:
+        """As `Client.impute`."""
+        return await self._call(IMPUTE, feed_of(inputs, seed))
+
+    async def sample(self, n: int, seed: Any = 0) -> Arrays:
+        """As `Client.sample`."""
+        return await self._call(SAMPLE, feed_of_draws(n, seed))
+
+    async def log_likelihood(self, inputs: Inputs, seed: Any = 0) -> np.ndarray:
+        """As `Client.log_likelihood`."""
+        answer = await self._call(LOG_LIKELIHOOD, feed_of(inputs, seed))
+        return answer[LOG_LIKELIHOOD]
+
+    async def ready(self) -> bool:
+        """As `Client.ready`."""
+        try:
+            return await self._is_available()
+        except NOT_READY:
+            return False
+
+    async def __aenter__(self: Self) -> Self:
+        """The client itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the connections."""
+        await self.close()
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Closes the connections."""
+
+    @abc.abstractmethod
+    async def _metadata(self) -> Any:
+        """As `Client._metadata`."""
+
+    @abc.abstractmethod
+    async def _predict(
+        self, name: str, signature: Signature, feed: Arrays
+    ) -> Mapping[str, Any]:
+        """As `Client._predict`."""
+
+    @abc.abstractmethod
+    async def _is_available(self) -> bool:
+        """As `Client._is_available`."""
+
+    async def _retrying(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await tenacity.AsyncRetrying(**retry_policy(self.target.retries))(
+            function, *arguments
+        )
+
+    async def _describe(self) -> ServedModel:
+        return parse_metadata(await self._retrying(self._metadata), self.target)
+
+    async def _call(self, name: str, feed: MakeFeed) -> Arrays:
+        async with self._lock:
+            if self._served is None:
+                self._served = await self._describe()
+            served = self._served
+        try:
+            return await self._ask(served, name, feed)
+        except STALE:
+            fresh = await self._describe()
+            if fresh == served:
+                raise
+        self._served = fresh
+        return await self._ask(fresh, name, feed)
+
+    async def _ask(self, served: ServedModel, name: str, feed: MakeFeed) -> Arrays:
+        signature = served.signature(name)
+        limit = asyncio.Semaphore(CONCURRENT_REQUESTS)
+
+        async def ask(part: Arrays) -> Arrays:
+            async with limit:
+                answer = await self._retrying(self._predict, name, signature, part)
+            rows = len(next(iter(part.values())))
+            return check_answer(signature, answer, rows, self.target)
+
+        parts = split(feed(signature), self.target.max_batch_size)
+        tasks = [asyncio.ensure_future(ask(part)) for part in parts]
+        try:
+            return join(signature, await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()  # where one has failed, the others' answers are useless
+            await asyncio.gather(*tasks, return_exceptions=True)

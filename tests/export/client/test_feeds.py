@@ -1,0 +1,211 @@
+"""From batches to requests: what is sent, and what is refused before it travels."""
+
+import numpy as np
+import pytest
+
+from export.client.errors import UnexpectedAnswer
+from export.client.feeds import check_answer, checked_seed, join, make_feed, split
+from export.client.served_model import (
+    ServedModel,
+    Signature,
+    Tensor,
+    parse_metadata,
+)
+from export.client.target import Target
+
+FLOAT, INT, BOOL = (np.dtype(kind) for kind in (np.float32, np.int32, np.bool_))
+SEED, STRING = Tensor(np.dtype(np.int64), ()), Tensor(np.dtype(object), ())
+INPUTS = {
+    "image": Tensor(FLOAT, (2, 3)),
+    "label": Tensor(INT, ()),
+    "photo_bytes": STRING,
+    "text": STRING,
+    **{f"has_{n}": Tensor(BOOL, ()) for n in ("image", "label", "photo", "text")},
+}
+SIGNATURE = Signature(INPUTS, {"loc": Tensor(FLOAT, (4,))})
+SEEDED = Signature({**INPUTS, "seed": SEED}, SIGNATURE.outputs)
+TARGET = Target("http://here", "model")
+IMAGE = np.ones([3, 2, 3])
+
+
+def test_modalities_are_found_by_their_flags():
+    assert SIGNATURE.modality_inputs() == {
+        "image": "image",
+        "label": "label",
+        "photo": "photo_bytes",
+        "text": "text",
+    }
+
+
+def test_every_input_is_there_with_zeros_and_empty_strings_where_missing():
+    feed = make_feed(SIGNATURE, {"image": IMAGE})
+    assert feed.keys() == INPUTS.keys()
+    for name, tensor in INPUTS.items():
+        assert feed[name].shape == (3, *tensor.event_shape)
+        assert feed[name].dtype == tensor.dtype
+    assert feed["has_image"].all()
+    assert not any(feed[f"has_{name}"].any() for name in ("label", "photo", "text"))
+    assert not feed["label"].any()
+    assert feed["photo_bytes"].tolist() == feed["text"].tolist() == [b""] * 3
+
+
+def test_what_is_missing_by_flag_does_not_travel():
+    image = np.where(np.arange(3)[:, None, None] == 1, np.nan, IMAGE)
+    flag = np.array([True, False, True])
+    feed = make_feed(
+        SIGNATURE,
+        {
+            "image": image,
+            "label": [1.0, np.inf, 2.0],
+            "text": ["a", "secret", "c"],
+            "photo": [b"a", b"secret", b"c"],
+            "present": dict.fromkeys(["image", "label", "text", "photo"], flag),
+        },
+    )
+    assert feed["image"][:, 0, 0].tolist() == [1, 0, 1]
+    assert feed["label"].tolist() == [1, 0, 2]
+    assert feed["text"].tolist() == feed["photo_bytes"].tolist() == [b"a", b"", b"c"]
+    for name in ("image", "label", "text", "photo"):
+        assert feed[f"has_{name}"].tolist() == flag.tolist()
+    assert np.isnan(image).any()  # the caller's arrays are as they were
+
+
+def test_strings_are_bytes_and_none_is_missing():
+    feed = make_feed(SIGNATURE, {"text": ["é", None, ""], "photo": [None, b"x", b"y"]})
+    assert feed["text"].tolist() == ["é".encode(), b"", b""]
+    assert feed["has_text"].tolist() == [True, False, True]
+    assert feed["has_photo"].tolist() == [False, True, True]
+    words = np.array(["a", "bc"])
+    assert make_feed(SIGNATURE, {"text": words})["text"].tolist() == [b"a", b"bc"]
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16, np.int64, np.uint8, bool])
+def test_numbers_are_cast_where_their_meaning_stays(kind):
+    feed = make_feed(
+        SIGNATURE, {"image": IMAGE.astype(kind), "label": np.ones(3, kind)}
+    )
+    assert (feed["image"].dtype, feed["label"].dtype) == (FLOAT, INT)
+    assert (feed["image"] == 1).all()
+    assert (feed["label"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "said"),
+    [
+        ([IMAGE], TypeError, "`inputs` must be a dictionary.*Received: list"),
+        ({}, ValueError, "at least one of .*'image'"),
+        ({"image": None}, ValueError, "at least one of"),
+        ({"imge": IMAGE}, ValueError, "Unknown modality 'imge'.*mean 'image'"),
+        ({"has_image": IMAGE}, ValueError, "Unknown modality 'has_image'"),
+        ({"image": IMAGE[0]}, ValueError, r"'image' must have shape \[B, 2, 3\]"),
+        ({"image": 1.0}, ValueError, r"\[B, 2, 3\]. Received: \[\]"),
+        ({"label": np.ones([3, 1])}, ValueError, r"\[B\]. Received: \[3, 1\]"),
+        ({"image": [[1], [1, 2]]}, ValueError, "'image' must be an array"),
+        ({"image": IMAGE + 0j}, TypeError, "'image' must hold numbers.*complex"),
+        ({"image": IMAGE.astype(str)}, TypeError, "'image' must hold numbers"),
+        ({"image": IMAGE, "label": [1]}, ValueError, "'image': 3, 'label': 1"),
+        ({"label": [0, np.nan]}, ValueError, "'label'.*whole.*nan in row 1.*\"present"),
+        ({"label": [0, 1.5]}, ValueError, "'label'.*whole.*1.5 in row 1"),
+        ({"label": [0, 2**31]}, ValueError, "'label'.*int32.*2147483648 in row 1"),
+        ({"image": IMAGE * 1e39}, ValueError, "'image' must hold finite float32"),
+        ({"image": IMAGE * np.inf}, ValueError, "'image'.*inf in row 0.*\"present\""),
+        ({"text": "abc"}, TypeError, "'text' must be a sequence of str.*: str"),
+        ({"text": [1]}, TypeError, "'text'.*Received int in row 0"),
+        ({"text": ["\ud800"]}, ValueError, "'text'.*UTF-8.*row 0"),
+        ({"text": np.array("a")}, TypeError, "'text' must be a sequence"),
+        ({"photo": b"abc"}, TypeError, "'photo' must be a sequence of bytes"),
+        ({"photo": ["abc"]}, TypeError, "'photo'.*Received str in row 0"),
+        ({"photo": [b"a", b""]}, ValueError, "'photo' has an empty file in row 1"),
+        ({"photo": 3}, TypeError, "'photo' must be a sequence"),
+    ],
+)
+def test_wrong_batches_are_refused_by_name(inputs, kind, said):
+    with pytest.raises(kind, match=said) as caught:
+        make_feed(SIGNATURE, inputs)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("present", "kind", "said"),
+    [
+        ([True], TypeError, "`present` must be a dictionary"),
+        ({"label": [True] * 3}, ValueError, "modality 'label', but there are no"),
+        ({"other": [True] * 3}, ValueError, "Unknown modality 'other'"),
+        ({"image": [1, 0, 1]}, TypeError, "bool for modality 'image'. Received: int"),
+        ({"image": [True]}, ValueError, r"shape \[3\] for modality 'image'.*\[1\]"),
+        ({"image": True}, ValueError, r"shape \[3\].*Received: \[\]"),
+        ({"text": [True] * 3}, TypeError, "'text'.*NoneType in row 1"),
+    ],
+)
+def test_wrong_flags_are_refused_by_name(present, kind, said):
+    inputs = {"image": IMAGE, "text": ["a", None, "b"], "present": present}
+    with pytest.raises(kind, match=said):
+        make_feed(SIGNATURE, inputs)
+
+
+def test_seed_counts_up_by_row_so_that_chunks_do_not_matter():
+    feed = make_feed(SEEDED, {"label": np.zeros(5)}, seed=7)
+    chunks = list(split(feed, 2))
+    assert [chunk["seed"].tolist() for chunk in chunks] == [[7, 8], [9, 10], [11]]
+    assert [chunk["label"].shape for chunk in chunks] == [(2,), (2,), (1,)]
+    assert checked_seed(np.int32(-1), 2).tolist() == [-1, 0]
+    assert checked_seed([5, 3], 2).tolist() == [5, 3]
+    assert checked_seed(2**63 - 2, 2).tolist() == [2**63 - 2, 2**63 - 1]
+    assert checked_seed(0, 0).dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind"),
+    [
+        (None, TypeError),
+        (1.0, TypeError),
+        ("a", TypeError),
+        ([1.0, 2.0], ValueError),
+        ([1], ValueError),
+        ([[1, 2]], ValueError),
+        (2**63 - 1, ValueError),
+        (-(2**63) - 1, ValueError),
+        (np.array([0, 2**63], np.uint64), ValueError),
+    ],
+)
+def test_wrong_seeds_are_refused(seed, kind):
+    with pytest.raises(kind, match="`seed` must"):
+        checked_seed(seed, 2)
+
+
+def test_answers_are_put_together_in_order_with_the_served_dtype():
+    parts = [
+        check_answer(SIGNATURE, {"loc": [[row] * 4]}, 1, TARGET) for row in range(3)
+    ]
+    answer = join(SIGNATURE, parts)["loc"]
+    assert answer.dtype == FLOAT
+    assert answer[:, 0].tolist() == [0, 1, 2]
+    assert join(SIGNATURE, [])["loc"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({}, r"has \[\], not \['loc'\]"),
+        ({"loc": [[0] * 4], "x": 1}, r"has \['loc', 'x'\]"),
+        ({"loc": [[0] * 3]}, r"'loc' is no array of float32 \[1, 4\]"),
+        ({"loc": [["a"] * 4]}, "'loc' is no array of float32"),
+        ({"loc": 1.0}, "'loc' is no array of float32"),
+    ],
+)
+def test_answers_of_another_form_are_refused_by_name(answer, said):
+    with pytest.raises(
+        UnexpectedAnswer, match=f"model 'model' at http://here: .*{said}"
+    ):
+        check_answer(SIGNATURE, answer, 1, TARGET)
+
+
+def test_metadata_that_are_none_are_refused():
+    for metadata in ({}, [], {"metadata": {"signature_def": {}}}, None):
+        with pytest.raises(UnexpectedAnswer, match="at http://here: the metadata"):
+            parse_metadata(metadata, TARGET)
+
+
+def test_missing_signature_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match=r"no signature 'sample'; it has \['encode'\]"):
+        ServedModel({"encode": SIGNATURE}).signature("sample")
