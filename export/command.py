@@ -10,6 +10,9 @@ from typing import NoReturn
 
 from export.errors import ExportError, UsageError
 
+#: Of `export.publish.publish`.
+SERVING_OPTIONS = ("keep", "image_bytes", "text_strings", "num_samples")
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """Exits with code 2 and one line, without the usage in front."""
@@ -23,8 +26,10 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="mopoe-export",
         usage="mopoe-export RUN SERVING_DIR [options] | "
+        "mopoe-export RUN OUT --format {litert,onnx} | "
         "mopoe-export --verify VERSION_DIR",
-        description="Publish RUN's model as SERVING_DIR/<model name>/<version>/.",
+        description="Publish RUN's model as SERVING_DIR/<model name>/<version>/, "
+        "or write its networks into OUT for another runtime.",
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="the run's folder")
     parser.add_argument(
@@ -37,22 +42,24 @@ def make_parser() -> ArgumentParser:
         "--image-bytes",
         metavar="MODALITY",
         nargs="+",
-        default=(),
         help="images that requests send as JPEG or PNG files, as <modality>_bytes",
     )
     parser.add_argument(
         "--text-strings",
         metavar="MODALITY",
         nargs="+",
-        default=(),
         help="texts that requests send as strings",
     )
     parser.add_argument(
         "--num-samples",
         metavar="K",
         type=_count,
-        default=100,
-        help="importance samples of log_likelihood (default: %(default)s)",
+        help="importance samples of log_likelihood (default: 100)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=["litert", "onnx"],
+        help="write encoder and decoders for another runtime into a new folder OUT",
     )
     parser.add_argument(
         "--verify", metavar="VERSION_DIR", help="check a version that is there"
@@ -69,8 +76,13 @@ def _count(text: str) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Exports or verifies, and prints what was done."""
+    chosen = {
+        field: getattr(options, field)
+        for field in SERVING_OPTIONS
+        if getattr(options, field) is not None
+    }
     if options.verify is not None:
-        if options.run is not None:
+        if options.run is not None or options.format is not None or chosen:
             raise UsageError("--verify takes a version's folder and nothing else.")
         if not pathlib.Path(options.verify, "saved_model.pb").is_file():
             raise UsageError(f"--verify: {options.verify} holds no SavedModel.")
@@ -80,21 +92,22 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.serving_dir is None:
         raise UsageError("RUN and SERVING_DIR are required.")
+    if options.format is not None and chosen:
+        field = next(iter(chosen)).replace("_", "-")
+        raise UsageError(f"--{field} is of no use with --format.")
     if not pathlib.Path(options.run, "model.keras").is_file():
         raise UsageError(
             f"RUN: {options.run} has no model.keras. Train with mopoe-train first."
         )
     from export.publish import load_run, publish
 
-    version = publish(
-        load_run(options.run),
-        options.serving_dir,
-        keep=options.keep,
-        image_bytes=options.image_bytes,
-        text_strings=options.text_strings,
-        num_samples=options.num_samples,
-    )
-    print(f"Published {version}")
+    model = load_run(options.run)
+    if options.format is None:
+        print(f"Published {publish(model, options.serving_dir, **chosen)}")
+        return
+    from export.portable import write_portable
+
+    print(f"Wrote {write_portable(model, options.serving_dir, options.format)}")
 
 
 def _stop(*_) -> NoReturn:

@@ -10,9 +10,13 @@ import sys
 import pytest
 
 from tests.data.made_digits import write_backgrounds, write_digits, write_faces
+from tests.export.model_store import ModelStore
+from tests.export.rest_server import RestServer
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+#: Where snippets expect TensorFlow Serving.
+SERVER = "http://localhost:8501"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S)
 MODULES = {
     "mopoe-train": "trainers.train",
@@ -59,6 +63,13 @@ def test_snippets_and_commands_run_in_order(tmp_path, monkeypatch):
     write_users_files(tmp_path)
     namespace = {}
     for kind, text in BLOCKS:
+        if SERVER in text:
+            store = ModelStore()
+            store.load_all(tmp_path / "serving")
+            with RestServer(store) as server:
+                code = text.replace(SERVER, server.address)
+                exec(compile(code, "README.md", "exec"), namespace)
+            continue
         if kind == "python":
             exec(compile(text, "README.md", "exec"), namespace)
             continue

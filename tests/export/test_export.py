@@ -154,6 +154,23 @@ def test_verify_notices_a_changed_variable(version, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "serving", "--keep", "0"],
+        ["run", "serving", "--num-samples", "many"],
+        ["run", "out", "--format", "pmml"],
+    ],
+)
+def test_options_that_can_not_be_meant_are_one_line_with_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert arguments[2] in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "RUN and SERVING_DIR are required"),
@@ -161,9 +178,16 @@ def test_verify_notices_a_changed_variable(version, tmp_path, capsys):
         (["no-such-run", "serving"], "no-such-run has no model.keras"),
         (["--verify", "nowhere"], "nowhere holds no SavedModel"),
         (["run", "serving", "--verify", "x"], "--verify takes a version's folder"),
+        (["--verify", "x", "--keep", "3"], "--verify takes a version's folder"),
+        (["RUN", "out", "--format", "onnx", "--keep", "3"], "--keep is of no use"),
     ],
 )
-def test_wrong_usage_is_one_line_with_code_2(arguments, said, capsys):
+def test_wrong_usage_is_one_line_with_code_2(
+    arguments, said, capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "model.keras").touch()
+    monkeypatch.chdir(tmp_path)
     assert command.main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error
