@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _stop(*_) -> NoReturn:
-    raise ExportError("stopped by a signal; nothing was published.")
+    raise ExportError("stopped by a signal.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mopoe-export: error: {error}", file=sys.stderr)
         return 2
     except (ExportError, OSError, KeyboardInterrupt) as error:
-        said = error if str(error) else "interrupted; nothing was published."
+        said = error if str(error) else "interrupted."
         print(f"mopoe-export: failed: {said}", file=sys.stderr)
         return 1
     finally:

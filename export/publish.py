@@ -71,7 +71,9 @@ def publish(
 
     Raises:
       UsageError: If an argument is not as described, or the folder can't be written.
-      ExportError: If the verification fails; nothing is left behind.
+      ExportError: If the verification fails, and nothing is left behind; or if older
+        versions can't be deleted or the server's files not be written, and the
+        message says that the version was published.
     """
     if keep is not None and keep < 1:
         raise UsageError(f"keep must be a whole number from 1. Received: {keep!r}.")
@@ -90,10 +92,16 @@ def publish(
             write_warmup(model, signatures, folder)
             verify(folder)
             version = release(folder, base, keep)
-        left_alone = write_server_files(serving_dir)
     except OSError as error:
         raise UsageError(
-            f"SERVING_DIR: can't write {base}: {error.strerror}."
+            f"SERVING_DIR: can't write {base}: {error.strerror or error}."
+        ) from error
+    try:
+        left_alone = write_server_files(serving_dir)
+    except OSError as error:
+        raise ExportError(
+            f"published {version}, but can't write the server's files beside it: "
+            f"{error.strerror or error}."
         ) from error
     if left_alone:
         logging.getLogger(__name__).warning(

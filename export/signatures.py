@@ -224,6 +224,10 @@ def _with_nan(rows: tf.Tensor, outputs: Tensors) -> Tensors:
     """Answers `rows` with NaN: a ReLU may have hidden theirs."""
     marked = {}
     for name, output in outputs.items():
-        where = tf.reshape(rows, [-1] + [1] * (output.shape.rank - 1))
-        marked[name] = tf.where(where, tf.constant(float("nan"), output.dtype), output)
+        event = output.shape[1:]
+        # As `[B, N]`: in more dimensions this costs several times as much.
+        flat = tf.reshape(output, [-1, event.num_elements()])
+        nan = tf.constant(float("nan"), output.dtype)
+        flat = tf.where(rows[:, tf.newaxis], nan, flat)
+        marked[name] = tf.reshape(flat, [-1, *event])
     return marked

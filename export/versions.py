@@ -15,6 +15,8 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
+from export.errors import ExportError
+
 #: Folders that no server looks at: being written, or being deleted.
 PREFIX = ".mopoe-"
 #: The lock file of a folder as a whole.
@@ -69,8 +71,9 @@ def release(
 
     Raises:
       ValueError: If `keep` is below 1; nothing is released.
-      OSError: If `base` can't be written. Where an older version can't be deleted, the
-        new one has appeared already, and stays.
+      OSError: If `base` can't be written.
+      ExportError: If an older version can't be deleted; the new one has appeared
+        already, and stays.
     """
     if keep is not None and keep < 1:
         raise ValueError(f"`keep` must be at least 1, or None. Received: {keep}.")
@@ -84,7 +87,13 @@ def release(
         flush(base)
         flush(base.parent)
         if keep is not None:
-            _prune(base, keep)
+            try:
+                _prune(base, keep)
+            except OSError as error:
+                raise ExportError(
+                    f"published {version}, but can't delete older versions: "
+                    f"{error.strerror or error}."
+                ) from error
     return version
 
 

@@ -229,5 +229,5 @@ def available_subsets(mask: np.ndarray, present: tf.Tensor) -> tf.Tensor:
     if mask.shape[0] == 1 and mask.all():
         return tf.reduce_any(present, axis=-1, keepdims=True)
     absent = tf.cast(tf.logical_not(present), tf.float32)  # [..., B, M]
-    lacking = tf.einsum("...m,sm->...s", absent, mask.astype(np.float32))
+    lacking = tf.tensordot(absent, mask.T.astype(np.float32), axes=1)
     return lacking < 0.5

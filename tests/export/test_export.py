@@ -296,3 +296,16 @@ def test_wrong_options_are_refused_before_anything_is_written(model, tmp_path, s
     with pytest.raises(publish.UsageError, match=next(iter(spoil))):
         publish.publish(model, tmp_path / "serving", **spoil)
     assert not (tmp_path / "serving").exists()
+
+
+def test_what_fails_after_a_version_appeared_says_that_it_did(
+    model, tmp_path, monkeypatch
+):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publish, "verify", lambda _: "")
+    monkeypatch.setattr(publish, "write_server_files", full)
+    with pytest.raises(publish.ExportError, match="published .*/1, but can't write"):
+        publish.publish(model, tmp_path)
+    assert (tmp_path / "small" / "1" / "saved_model.pb").is_file()

@@ -1,0 +1,5 @@
+"""Encoders and decoders as files for other runtimes than TensorFlow: LiteRT, ONNX."""
+
+from export.portable.writing import FORMATS, write_portable
+
+__all__ = ["FORMATS", "write_portable"]
