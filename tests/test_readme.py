@@ -17,7 +17,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 #: Where snippets expect TensorFlow Serving.
 SERVER = "http://localhost:8501"
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S)
+#: (heading, kind, text) of every block.
+BLOCKS = [
+    (heading, kind, text)
+    for heading, section in re.findall(
+        r"^## (.*?)\n(.*?)(?=^## |\Z)", README, re.M | re.S
+    )
+    for kind, text in re.findall(r"^```(\w+)\n(.*?)^```", section, re.M | re.S)
+]
+#: Sections whose commands take minutes: a slow test runs them.
+LONG = ("The paper's data sets", "Speed")
 MODULES = {
     "mopoe-train": "trainers.train",
     "mopoe-tune": "trainers.tune",
@@ -55,35 +64,50 @@ def write_users_files(folder):
 
 
 def test_blocks_are_of_a_kind_that_this_test_runs():
-    assert {kind for kind, _ in BLOCKS} == {"python", "console"}
+    assert {kind for _, kind, _ in BLOCKS} == {"python", "console"}
+    assert {heading for heading, _, _ in BLOCKS} > set(LONG)
+    assert README.count("```") == 2 * len(BLOCKS)
+
+
+def run_blocks(folder, skipped=()):
+    """Runs the blocks of all sections but some; returns the snippets' names."""
+    write_users_files(folder)
+    namespace = {}
+    for heading, kind, text in BLOCKS:
+        if heading in skipped:
+            continue
+        if SERVER in text:
+            store = ModelStore()
+            store.load_all(folder / "serving")
+            with RestServer(store) as server:
+                code = text.replace(SERVER, server.address)
+                exec(compile(code, "README.md", "exec"), namespace)
+        elif kind == "python":
+            exec(compile(text, "README.md", "exec"), namespace)
+        else:
+            for line in text.splitlines():
+                result = run(shlex.split(line), folder)
+                assert result.returncode == 0, f"{line}\n{result.stderr[-2000:]}"
+    return namespace
 
 
 def test_snippets_and_commands_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_users_files(tmp_path)
-    namespace = {}
-    for kind, text in BLOCKS:
-        if SERVER in text:
-            store = ModelStore()
-            store.load_all(tmp_path / "serving")
-            with RestServer(store) as server:
-                code = text.replace(SERVER, server.address)
-                exec(compile(code, "README.md", "exec"), namespace)
-            continue
-        if kind == "python":
-            exec(compile(text, "README.md", "exec"), namespace)
-            continue
-        for line in text.splitlines():
-            result = run(shlex.split(line), tmp_path)
-            assert result.returncode == 0, f"{line}\n{result.stderr[-2000:]}"
+    namespace = run_blocks(tmp_path, skipped=LONG)
     assert namespace["model"].optimizer.iterations > 0
     assert set(namespace["answer"]) == {"m0", "m1", "m2", "m3", "m4"}
     assert (tmp_path / "runs/quick/evaluation.json").is_file()
+    for name in ("patient", "image", "scan", "cell"):
+        assert namespace[f"{name}_model"].optimizer.iterations > 0
+
+
+@pytest.mark.slow
+def test_the_long_ones_run_as_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = run_blocks(tmp_path)
     for name in ("polymnist", "mst", "celeba"):
         assert (tmp_path / "runs" / name / "model.keras").is_file()
     assert next(iter(namespace["batches"]))["m1"].shape == (64, 28, 28, 3)
-    for name in ("patient", "image", "scan", "cell"):
-        assert namespace[f"{name}_model"].optimizer.iterations > 0
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"])
