@@ -45,7 +45,7 @@ benchmark: $(VENV)/ready
 	$(BIN)/python benchmarks/trainer_overhead.py
 	$(BIN)/python benchmarks/data_pipeline.py
 	$(BIN)/python benchmarks/log_likelihood.py --rows 50
-	$(BIN)/python benchmarks/serving_latency.py
+	$(BIN)/python benchmarks/serving_latency.py --rounds 15
 	$(BIN)/python benchmarks/many_modalities.py
 	$(BIN)/python benchmarks/missing_data.py
 	$(BIN)/python benchmarks/six_views.py

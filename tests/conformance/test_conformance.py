@@ -18,6 +18,16 @@ ROOT = pathlib.Path(__file__).parents[2]
 POLICIES = ("mixed_float16", "mixed_bfloat16")
 every_layer = pytest.mark.parametrize("name", cases.LAYERS)
 every_model = pytest.mark.parametrize("name", cases.MODELS)
+#: Where each takes long: the others are slow tests.
+every_model_in_time = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[] if name in ("MoPoEVAE", "MMVAE") else pytest.mark.slow
+        )
+        for name in cases.MODELS
+    ],
+)
 every_distribution = pytest.mark.parametrize("name", cases.DISTRIBUTIONS)
 
 
@@ -211,7 +221,7 @@ def test_model_in_a_savedmodel_gives_the_same_numbers(name, tmp_path):
     assert_same(loaded.serve(tensors), model(cases.batch()))
 
 
-@every_model
+@every_model_in_time
 def test_model_trains_the_same_with_xla(name):
     logs = []
     for jit in (False, True):
@@ -222,7 +232,7 @@ def test_model_trains_the_same_with_xla(name):
     np.testing.assert_allclose(logs[1], logs[0], rtol=1e-3)
 
 
-@every_model
+@every_model_in_time
 @pytest.mark.parametrize("policy", POLICIES)
 def test_model_has_the_same_loss_under_mixed_precision(name, policy):
     model = cases.make_model(cases.MODELS[name])

@@ -214,8 +214,9 @@ class InferenceMixin(keras.Model):
         likelihood = self.likelihoods[index]
         mean = likelihood.mean(parameters, self._likelihood_scale(index))
         # TFP forgets sizes of 1, and serving refuses unknown ones.
-        batch = parameters.shape[: -len(likelihood.parameter_shape)]
-        return tf.ensure_shape(mean, [*batch, *likelihood.mean_shape])
+        # (EnsureShape would say so too, but LiteRT has none for sizes of 1.)
+        batch = tf.shape(parameters)[: -len(likelihood.parameter_shape)]
+        return tf.reshape(mean, tf.concat([batch, likelihood.mean_shape], axis=0))
 
     def likelihood(
         self, name: str, z: tf.Tensor, style: tf.Tensor | None = None
