@@ -10,6 +10,8 @@ from typing import NoReturn
 
 from export.errors import ExportError, UsageError
 
+#: Signals at which nothing is left behind, Ctrl-C beside them.
+STOPPING = (signal.SIGTERM, signal.SIGHUP)
 #: Of `export.publish.publish`.
 SERVING_OPTIONS = ("keep", "image_bytes", "text_strings", "num_samples")
 
@@ -68,10 +70,9 @@ def make_parser() -> ArgumentParser:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text}")
-    return count
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -90,8 +91,8 @@ def run(options: argparse.Namespace) -> None:
 
         print(f"{options.verify}: {verify(options.verify)}")
         return
-    if options.serving_dir is None:
-        raise UsageError("RUN and SERVING_DIR are required.")
+    if not options.serving_dir:
+        raise UsageError("RUN and SERVING_DIR are required, before the options.")
     if options.format is not None and chosen:
         field = next(iter(chosen)).replace("_", "-")
         raise UsageError(f"--{field} is of no use with --format.")
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     options = make_parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _stop)
+    before = {kind: signal.signal(kind, _stop) for kind in STOPPING}
     try:
         run(options)
     except UsageError as error:
@@ -129,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mopoe-export: failed: {said}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
     return 0
 
 

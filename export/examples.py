@@ -97,7 +97,7 @@ def make_inputs(
         model.modalities, model.likelihoods, present.T
     ):
         name = modality.name
-        if name + BYTES_SUFFIX in specs:
+        if name not in specs:
             key, drawn = (
                 name + BYTES_SUFFIX,
                 _files(modality.event_shape, rows, generator),

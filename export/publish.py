@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -42,6 +43,11 @@ def load_run(run: str | os.PathLike[str]) -> MultimodalVAE:
         raise ExportError(
             f"can't load {path}: it is damaged, or of another version of the library."
         ) from None
+    except TypeError as error:  # what Keras raises for a class that it doesn't know
+        raise ExportError(
+            f"can't load {path}: {str(error).splitlines()[0]} A model with layers of "
+            "your own is published from Python, by export.publish.publish(model, ...)."
+        ) from None
 
 
 def publish(
@@ -77,6 +83,12 @@ def publish(
     """
     if keep is not None and keep < 1:
         raise UsageError(f"keep must be a whole number from 1. Received: {keep!r}.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", model.name):
+        raise UsageError(
+            "the model's name becomes a folder and part of URLs: it must be letters, "
+            "digits, '_', '.' and '-', starting with a letter or digit. Received: "
+            f"{model.name!r}. Give the model another `name`."
+        )
     model = serving_model(model)
     signatures = make_signatures(
         model,
@@ -99,9 +111,10 @@ def publish(
     try:
         left_alone = write_server_files(serving_dir)
     except OSError as error:
+        file = error.filename or "the server's files"
         raise ExportError(
-            f"published {version}, but can't write the server's files beside it: "
-            f"{error.strerror or error}."
+            f"published {version}, but can't write {file}: {error.strerror or error}. "
+            "Mend that before you export again."
         ) from error
     if left_alone:
         logging.getLogger(__name__).warning(
@@ -151,6 +164,6 @@ def verify(folder: str | os.PathLike[str]) -> str:
     )
     said = result.stdout.strip().splitlines()
     if result.returncode != 0:
-        reason = said[-1] if said else result.stderr.strip()[-500:]
+        reason = (said or result.stderr.strip().splitlines() or ["no answer"])[-1]
         raise ExportError(f"verification failed: {reason}")
     return said[-1]

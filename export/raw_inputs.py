@@ -8,6 +8,8 @@ from tf_mopoe.distributions.event_likelihoods import EventLikelihood
 from tf_mopoe.modality import Modality
 
 CHANNELS = (1, 3)
+#: Larger images are not decoded: a small file may hold one that fills the memory.
+MOST_PIXELS = 2**24
 
 
 def check_image(modality: Modality, likelihood: EventLikelihood) -> None:
@@ -56,21 +58,21 @@ def decode_images(
       event_shape: (height, width, channels).
 
     Returns:
-      float32 `[B, height, width, channels]`; NaN of what is present and neither JPEG
-      nor PNG, zeros where nothing is.
+      float32 `[B, height, width, channels]`; NaN of what is present and no JPEG or PNG
+      from its first byte to its last, or has more than 2^24 pixels; zeros where nothing
+      is.
 
     Raises:
-      tf.errors.InvalidArgumentError: When run, if a file starts as a JPEG or PNG but is
-        broken. TensorFlow can't decode one row and pass over another.
+      tf.errors.InvalidArgumentError: When run, if a file is damaged in between.
+        TensorFlow can't decode one row and pass over another.
     """
 
     def of_row(row):
         file, here = row
-        start = tf.strings.substr(file, 0, 3)
-        image = (start == b"\x89PN") | (start == b"\xff\xd8\xff")
+        image = tf.cond(here, lambda: _is_readable(file), lambda: tf.constant(False))
         nothing = tf.where(here, float("nan"), 0.0)
         return tf.cond(
-            here & image,
+            image,
             lambda: _decoded(file, event_shape),
             lambda: tf.fill(event_shape, nothing),
         )
@@ -79,7 +81,37 @@ def decode_images(
         of_row,
         (files, present),
         fn_output_signature=tf.TensorSpec(event_shape, tf.float32),
+        parallel_iterations=1,  # one large image in memory, not ten
     )
+
+
+def _is_readable(file: tf.Tensor) -> tf.Tensor:
+    """Whether a file is whole, by its ends, and not too large to be decoded: bool."""
+    size, inf = tf.strings.length(file), tf.constant(float("inf"))
+
+    def last(count):
+        return tf.strings.substr(file, tf.maximum(size - count, 0), count)
+
+    png = (tf.strings.substr(file, 0, 4) == b"\x89PNG") & (size > 24)
+    png &= last(8) == b"IEND\xaeB`\x82"
+    jpeg = (tf.strings.substr(file, 0, 3) == b"\xff\xd8\xff") & (size > 24)
+    jpeg &= last(2) == b"\xff\xd9"
+
+    def png_pixels():
+        # Width and height, big-endian, after signature and the first chunk's head.
+        sides = tf.io.decode_raw(
+            tf.strings.substr(file, 16, 8), tf.int32, little_endian=False
+        )
+        return tf.reduce_prod(tf.where(sides > 0, tf.cast(sides, tf.float32), inf))
+
+    def jpeg_pixels():
+        shape = tf.image.extract_jpeg_shape(file)
+        return tf.reduce_prod(tf.cast(shape[:2], tf.float32))
+
+    def of_jpeg():
+        return tf.cond(jpeg, jpeg_pixels, lambda: inf)
+
+    return tf.cond(png, png_pixels, of_jpeg) <= MOST_PIXELS
 
 
 def _decoded(file: tf.Tensor, event_shape: tuple[int, ...]) -> tf.Tensor:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Mapping
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from export.c_session import CSession, SessionError, use_protocol_buffers_alone
 from export.contract import BATCH_SIZES, FLAG_PREFIX
@@ -40,8 +41,13 @@ def load_examples(folder: str) -> Arrays:
     try:
         with np.load(path) as archive:
             examples = dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
         raise CheckFailed(f"{EXAMPLES} is damaged") from None
+    rows = {len(value) if value.ndim else 0 for value in examples.values()}
+    if len(rows) != 1 or 0 in rows:
+        raise CheckFailed(
+            f"{EXAMPLES} is damaged: it has no rows, or not as many of each"
+        )
     return {
         key: value.astype(object) if value.dtype.kind == "S" else value
         for key, value in examples.items()
@@ -128,13 +134,16 @@ def check_warmup(session: CSession, folder: str) -> int:
     missing = {(name, rows) for name in SIGNATURES for rows in BATCH_SIZES}
     count = 0
     for count, record in enumerate(read_records(path), start=1):
-        request = from_record(record)
+        try:
+            request = from_record(record)
+            feed = {key: _array(value) for key, value in request.inputs.items()}
+        except (DecodeError, ValueError, KeyError):
+            raise CheckFailed(f"warm-up record {count} can't be read") from None
         if request.signature not in session.signatures:
             raise CheckFailed(
                 f"warm-up record {count} is of an unknown signature "
                 f"{request.signature!r}"
             )
-        feed = {key: _array(value) for key, value in request.inputs.items()}
         try:
             session.run(session.signatures[request.signature], feed)
         except SessionError as error:

@@ -3,7 +3,8 @@
 Names are in `export.contract`. A row with NaN or infinity in a modality that is present
 is answered with NaN. What is finite always has an answer: a class that the model does
 not know counts as absent, and log p of a value outside the likelihood's support is
--infinity. No row touches another's answer.
+-infinity. No row touches another's answer; but an image file that is damaged in its
+middle fails the batch, as TensorFlow's decoders do.
 """
 
 import keyword
@@ -29,6 +30,7 @@ from tf_mopoe.models.batches import Batch
 
 #: Importance samples of `log_likelihood`, unless told otherwise.
 NUM_SAMPLES = 100
+MOST_SAMPLES = 1_000_000
 #: Larger magnitudes are read as this: sums in a network would overflow, and become NaN.
 LARGEST = 1e18
 
@@ -83,27 +85,17 @@ def make_signatures(
     Raises:
       UsageError: If an argument is not as described.
     """
-    if num_samples < 1:
+    if not 1 <= num_samples <= MOST_SAMPLES:
         raise UsageError(
-            f"num_samples must be a whole number from 1. Received: {num_samples!r}."
+            f"num_samples must be a whole number from 1 to {MOST_SAMPLES}. "
+            f"Received: {num_samples!r}."
         )
-    for name in model.modality_names:
-        if not name.isidentifier() or keyword.iskeyword(name):
-            raise UsageError(
-                f"modality {name!r} can't be served: TensorFlow takes as names of "
-                "inputs only what Python takes as names of arguments. Rename it."
-            )
+    _check_names(model.modality_names)
     for field, names in (("image_bytes", image_bytes), ("text_strings", text_strings)):
         unknown = sorted(set(names) - set(model.modality_names))
         if unknown:
             raise UsageError(
                 f"{field} names {unknown}; this model has {list(model.modality_names)}."
-            )
-    for name in image_bytes:
-        if name + BYTES_SUFFIX in model.modality_names:
-            raise UsageError(
-                f"image_bytes names {name!r}, but {name + BYTES_SUFFIX!r} is another "
-                "modality. Rename that one."
             )
     raw = _RawInputs(model, image_bytes, text_strings)
     seed = {SEED: tf.TensorSpec([None], tf.int64, name=SEED)}
@@ -137,6 +129,23 @@ def make_signatures(
         SAMPLE: Signature(lambda flat: model.sample_by_row(flat[SEED]), seed),
         LOG_LIKELIHOOD: Signature(log_likelihood, {**raw.inputs, **seed}),
     }
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raises UsageError for names that TensorFlow can't serve, or that would clash."""
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
+            raise UsageError(
+                f"modality {name!r} can't be served: TensorFlow takes as names of "
+                "inputs only what Python takes as names of arguments. Rename it."
+            )
+        for other in (name + BYTES_SUFFIX, name):
+            alike = [n for n in names if n.lower() == other.lower() and n != name]
+            if alike:
+                raise UsageError(
+                    f"modalities {name!r} and {alike[0]!r} can't be served together: "
+                    "their inputs' names would be one to TensorFlow. Rename one."
+                )
 
 
 class _RawInputs:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from export import c_session, command, publish, session_check
+from tests.tiny_models import tiny_modality, tiny_model
 from tf_mopoe import MMJSD, MMVAE, MVAE, Modality, MoPoEVAE, nets
 from tf_mopoe.data.texts import encode_text
 
@@ -179,6 +181,7 @@ def test_options_that_can_not_be_meant_are_one_line_with_code_2(arguments, capsy
         (["--verify", "nowhere"], "nowhere holds no SavedModel"),
         (["run", "serving", "--verify", "x"], "--verify takes a version's folder"),
         (["--verify", "x", "--keep", "3"], "--verify takes a version's folder"),
+        (["RUN", ""], "RUN and SERVING_DIR are required"),
         (["RUN", "out", "--format", "onnx", "--keep", "3"], "--keep is of no use"),
     ],
 )
@@ -309,3 +312,43 @@ def test_what_fails_after_a_version_appeared_says_that_it_did(
     with pytest.raises(publish.ExportError, match="published .*/1, but can't write"):
         publish.publish(model, tmp_path)
     assert (tmp_path / "small" / "1" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "two words", ".hidden"])
+def test_names_that_are_no_folder_or_url_are_refused(name, tmp_path, monkeypatch):
+    model = tiny_model("a")
+    monkeypatch.setattr(model, "name", name)
+    with pytest.raises(publish.UsageError, match="the model's name"):
+        publish.publish(model, tmp_path / "serving")
+    assert list(tmp_path.iterdir()) == []
+
+
+@keras.saving.register_keras_serializable(package="forgotten")
+class OwnLayer(keras.layers.Layer):
+    """Of a module that mopoe-export does not import."""
+
+    def call(self, x):
+        return x
+
+
+def test_layers_that_are_not_known_are_said_in_one_line(tmp_path, capsys, monkeypatch):
+    encoder = keras.Sequential([keras.Input((3,)), OwnLayer()])
+    model = tiny_model([tiny_modality("a", (3,), encoder=encoder)])
+    model.save(tmp_path / "model.keras")
+    registered = keras.saving.get_registered_name(OwnLayer)
+    monkeypatch.delitem(keras.saving.get_custom_objects(), registered)
+    monkeypatch.setattr(OwnLayer, "__module__", "no_module_that_could_be_imported")
+    monkeypatch.delitem(globals(), "OwnLayer")
+    assert command.main([str(tmp_path), str(tmp_path / "serving")]) == 1
+    error = capsys.readouterr().err
+    assert "published from Python" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_nothing_behind(kind, model, tmp_path, monkeypatch, capsys):
+    model.save(tmp_path / "model.keras")
+    monkeypatch.setattr(publish, "verify", lambda _: signal.raise_signal(kind))
+    assert command.main([str(tmp_path), str(tmp_path / "serving")]) == 1
+    assert "stopped by a signal" in capsys.readouterr().err
+    assert list((tmp_path / "serving").iterdir()) == []

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 from scipy import stats
 
+from export import raw_inputs
 from export.errors import UsageError
 from export.examples import make_inputs, missing_patterns
 from export.raw_inputs import decode_images
@@ -16,7 +17,7 @@ from export.signatures import make_signatures
 from tests.tiny_models import FAMILY, SIZES, tiny_batch, tiny_modality, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
 from tf_mopoe.data.texts import ALPHABET
-from tf_mopoe.models import row_draws
+from tf_mopoe.models import log_likelihood, row_draws
 from tf_mopoe.subsets import SubsetSampler
 
 #: Modalities of every kind of likelihood that answers or fails in a way of its own.
@@ -211,8 +212,19 @@ def test_many_samples_are_decoded_in_parts_with_the_same_result(monkeypatch):
     model = tiny_model("ab")
     request = request_of(model, tiny_batch("ab", rows=4))
     whole = ask(model, "log_likelihood", request, num_samples=7)
-    monkeypatch.setattr(row_draws, "MAX_ELEMENTS", 64 * 4 * 2)  # 2 samples at a time
+    # 2 samples at a time: three components of two dimensions are the largest tensor.
+    monkeypatch.setattr(row_draws, "MAX_ELEMENTS", 64 * 6 * 2)
+    seen = []
+    component_at = log_likelihood.component_at
+    monkeypatch.setattr(
+        log_likelihood,
+        "component_at",
+        lambda weights, points: (
+            seen.append(points.shape[0]) or component_at(weights, points)
+        ),
+    )
     assert_same(ask(model, "log_likelihood", request, num_samples=7), whole)
+    assert set(seen) == {2}
 
 
 def test_nan_and_infinity_of_a_present_value_are_answered_in_their_rows_alone():
@@ -368,15 +380,36 @@ def test_images_of_other_sizes_are_cut_and_resized_as_the_folders_are(raw_model)
 def test_a_file_that_is_no_image_is_answered_with_nan_and_a_broken_one_refused(
     raw_model,
 ):
-    good = encoded(np.zeros([8, 6, 3], np.uint8), "PNG")
-    answer = ask(raw_model, "encode", raw_request([good, b"GIF89a..."]), **RAW)
-    assert np.isfinite(answer["loc"][0]).all()
-    assert np.isnan(answer["loc"][1]).all()
+    noise = np.random.default_rng(0).integers(0, 256, [8, 6, 3], np.uint8)
+    good, jpeg = encoded(noise, "PNG"), encoded(noise, "JPEG")
+    for bad in (b"GIF89a...", b"", good[:-9], jpeg[:-30], b"\xff\xd8\xff\xd9"):
+        answer = ask(raw_model, "encode", raw_request([good, bad]), **RAW)
+        assert np.isfinite(answer["loc"][0]).all()
+        assert np.isnan(answer["loc"][1]).all()
+    damaged = good[:45] + bytes(20) + good[65:]
     with pytest.raises(tf.errors.InvalidArgumentError):
-        ask(raw_model, "encode", raw_request([good, good[:40]]), **RAW)
+        ask(raw_model, "encode", raw_request([good, damaged]), **RAW)
 
 
-@pytest.mark.parametrize("name", ["class", "x-ray", "view.1", "2d"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_images_that_would_fill_the_memory_are_not_decoded(kind, monkeypatch):
+    file = encoded(np.zeros([20, 30, 3], np.uint8), kind)
+    for most, seen in ((600, True), (599, False)):
+        monkeypatch.setattr(raw_inputs, "MOST_PIXELS", most)
+        image = decode_images(tf.constant([file]), tf.constant([True]), (8, 6, 3))
+        assert np.isfinite(image).all() == seen
+
+
+@pytest.mark.parametrize(
+    "others", [("A", "a"), ("a", "a_bytes"), ("b", "A_BYTES", "a")]
+)
+def test_names_that_tensorflow_takes_for_one_are_refused(others):
+    model = tiny_model([tiny_modality(name, (3,)) for name in others])
+    with pytest.raises(UsageError, match="can't be served together"):
+        make_signatures(model)
+
+
+@pytest.mark.parametrize("name", ["class", "self", "x-ray", "view.1", "2d"])
 def test_names_that_tensorflow_does_not_take_are_refused(name):
     model = tiny_model([tiny_modality(name, (3,)), "a"])
     with pytest.raises(UsageError, match=f"modality '{name}' can't be served"):

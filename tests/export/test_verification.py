@@ -96,6 +96,27 @@ def write_warmup(folder, records, shape=(2,)):
             writer.write(to_record(WarmupRequest("m", name, inputs)))
 
 
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def write_garbage(folder):
+    with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
+        writer.write(b"\xff\xff")
+
+
+def cut_examples(folder, rows):
+    """All arrays to no rows, or one of them to some."""
+    path = folder / session_check.EXAMPLES
+    with np.load(path) as archive:
+        examples = dict(archive)
+    for key in list(examples) if rows == 0 else ["inputs/a"]:
+        examples[key] = examples[key][:rows]
+    np.savez(path, **examples)
+
+
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     # Another process would take seconds to start; what it must not import is checked
@@ -280,6 +301,11 @@ def test_a_damaged_graph_is_refused(tmp_path, capsys):
             lambda f: (f / WARMUP).write_bytes((f / WARMUP).read_bytes()[:-3]),
             "tf_serving_warmup_requests is truncated",
         ),
+        (lambda f: flip(f / WARMUP, 9), "tf_serving_warmup_requests is damaged"),
+        (lambda f: flip(f / WARMUP, 20), "tf_serving_warmup_requests is damaged"),
+        (lambda f: write_garbage(f), "warm-up record 1 can't be read"),
+        (lambda f: cut_examples(f, 0), "examples.npz is damaged: it has no rows"),
+        (lambda f: cut_examples(f, 3), "examples.npz is damaged: it has no rows, or"),
         (lambda f: (f / session_check.EXAMPLES).unlink(), "examples.npz is missing"),
         (
             lambda f: (f / session_check.EXAMPLES).write_bytes(b"x"),

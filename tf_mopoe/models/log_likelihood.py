@@ -179,10 +179,7 @@ class LogLikelihoodMixin(keras.Model):
         self, batch: Batch, seed: tf.Tensor, num_samples: int, names
     ) -> tf.Tensor:
         """log w of K samples of each row, `[K, B]`, some rows and samples at a time."""
-        row = max(
-            self.latent_dim * (len(self.mask) if self.mask is not None else 32),
-            *(int(np.prod(x.parameter_shape)) for x in self.likelihoods),
-        )
+        row = self._numbers_of_a_sample()
         per_step = max(1, min(num_samples, MAX_ELEMENTS // row))
         steps = -(-num_samples // per_step)
         per_step = -(-num_samples // steps)
@@ -201,6 +198,13 @@ class LogLikelihoodMixin(keras.Model):
                 )
             )
         return tf.concat(parts, axis=1)[:num_samples]
+
+    def _numbers_of_a_sample(self) -> int:
+        """Of one row's largest tensor: the mixture's components, or a decoded value."""
+        return max(
+            self.latent_dim * (len(self.mask) if self.mask is not None else 32),
+            *(int(np.prod(x.parameter_shape)) for x in self.likelihoods),
+        )
 
     def _compiled_log_weights(self, batch: Batch, steps: int, per_step: int, names):
         """`_log_weights` for batches like this as a compiled function, kept."""

@@ -4,7 +4,6 @@ For serving, where rows of several requests are answered together.
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_mopoe.distributions import noise
@@ -13,7 +12,7 @@ from tf_mopoe.models.batches import Batch
 from tf_mopoe.models.log_likelihood import MAX_ELEMENTS, gathered
 from tf_mopoe.objectives.importance_sampling import estimate_from_weights
 
-#: So many rows are decoded at a time without more memory than `MAX_ELEMENTS` numbers.
+#: Of so many rows as many samples are weighed at a time as `MAX_ELEMENTS` allows.
 ROWS = 64
 
 
@@ -71,8 +70,8 @@ class RowDrawsMixin(keras.Model):
         Returns:
           Nats, float64 `[B]`.
         """
-        largest = max(int(np.prod(x.parameter_shape)) for x in self.likelihoods)
-        per_step = max(1, min(num_samples, MAX_ELEMENTS // (ROWS * largest)))
+        row = self._numbers_of_a_sample()
+        per_step = max(1, min(num_samples, MAX_ELEMENTS // (ROWS * row)))
         steps = -(-num_samples // per_step)
         log_weights = self._log_weights(
             batch.values,
