@@ -14,6 +14,7 @@ from export.client.base import (
     Inputs,
     MakeFeed,
     Self,
+    closed_error,
     feed_of,
     feed_of_draws,
 )
@@ -30,13 +31,15 @@ CONCURRENT_REQUESTS = 4
 class AsyncClient(abc.ABC):
     """As `Client`, with coroutines; to be used within one event loop.
 
+    In another loop than that of the first call, the methods raise `RuntimeError`.
     Several requests of one call are under way at once, up to four.
     """
 
     def __init__(self, target: Target):
         """Connects nowhere yet; arguments and errors as `Client`'s."""
-        target.check()
-        self.target = target
+        self.target = target.checked()
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._served: ServedModel | None = None
         self._lock = asyncio.Lock()
 
@@ -63,6 +66,7 @@ class AsyncClient(abc.ABC):
 
     async def ready(self) -> bool:
         """As `Client.ready`."""
+        self._check_open()
         try:
             return await self._is_available()
         except NOT_READY:
@@ -76,8 +80,15 @@ class AsyncClient(abc.ABC):
         """Closes the connections."""
         await self.close()
 
-    @abc.abstractmethod
     async def close(self) -> None:
+        """As `Client.close`."""
+        if not self._closed:
+            self._check_loop()
+            self._closed = True
+            await self._disconnect()
+
+    @abc.abstractmethod
+    async def _disconnect(self) -> None:
         """Closes the connections."""
 
     @abc.abstractmethod
@@ -94,10 +105,27 @@ class AsyncClient(abc.ABC):
     async def _is_available(self) -> bool:
         """As `Client._is_available`."""
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed_error(self.target)
+        self._check_loop()
+        self._loop = asyncio.get_running_loop()
+
+    def _check_loop(self) -> None:
+        # Connections belong to the event loop in which they were made.
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise RuntimeError(
+                f"{self.target}: this client was used in another event loop. "
+                "Make one client per event loop."
+            )
+
     async def _retrying(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await tenacity.AsyncRetrying(**retry_policy(self.target.retries))(
-            function, *arguments
-        )
+        async def attempt() -> Any:
+            self._check_open()
+            return await function(*arguments)
+
+        policy = retry_policy(self.target.retries)
+        return await tenacity.AsyncRetrying(**policy)(attempt)
 
     async def _describe(self) -> ServedModel:
         return parse_metadata(await self._retrying(self._metadata), self.target)

@@ -25,7 +25,7 @@ from export.client.feeds import (
     split,
 )
 from export.client.served_model import ServedModel, Signature, parse_metadata
-from export.client.target import Target
+from export.client.target import Target, check_whole
 from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE, SEED
 
 #: Why the metadata may be out of date: another version may have been published.
@@ -48,11 +48,16 @@ def feed_of_draws(n: int, seed: Any) -> MakeFeed:
     """Of `n` draws.
 
     Raises:
+      TypeError: If `n` is no int.
       ValueError: If `n` is negative.
     """
-    if n < 0:
-        raise ValueError(f"`n` must be 0 or more. Received: {n}.")
-    return lambda _: {SEED: checked_seed(seed, n)}
+    rows = check_whole("n", n, 0)
+    return lambda _: {SEED: checked_seed(seed, rows)}
+
+
+def closed_error(target: Target) -> RuntimeError:
+    """Of a client that is asked after it was closed."""
+    return RuntimeError(f"{target}: this client is closed. Make a new one.")
 
 
 class Client(abc.ABC):
@@ -71,7 +76,8 @@ class Client(abc.ABC):
     answered by the one before, unless `version` names one.
 
     The methods raise `TypeError` or `ValueError` for inputs that the model can't take,
-    and `export.client.ServingError` for what the server answers or fails to.
+    and `export.client.ServingError` for what the server answers or fails to; after
+    `close`, `RuntimeError`.
     """
 
     def __init__(self, target: Target):
@@ -81,10 +87,11 @@ class Client(abc.ABC):
           target: What to ask.
 
         Raises:
+          TypeError: If an argument has the wrong type.
           ValueError: If an argument can't be meant.
         """
-        target.check()
-        self.target = target
+        self.target = target.checked()
+        self._closed = False
         self._served: ServedModel | None = None
         self._lock = threading.Lock()
 
@@ -125,6 +132,7 @@ class Client(abc.ABC):
 
     def ready(self) -> bool:
         """Whether the model can be asked; False where no server can be reached."""
+        self._check_open()
         try:
             return self._is_available()
         except NOT_READY:
@@ -138,9 +146,14 @@ class Client(abc.ABC):
         """Closes the connections."""
         self.close()
 
-    @abc.abstractmethod
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections; the client can't ask any more."""
+        self._closed = True
+        self._disconnect()
+
+    @abc.abstractmethod
+    def _disconnect(self) -> None:
+        """Closes the connections; may be called again."""
 
     @abc.abstractmethod
     def _metadata(self) -> Any:
@@ -156,10 +169,16 @@ class Client(abc.ABC):
     def _is_available(self) -> bool:
         """Whether the server says that the model is available; one attempt."""
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed_error(self.target)
+
     def _retrying(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return tenacity.Retrying(**retry_policy(self.target.retries))(
-            function, *arguments
-        )
+        def attempt() -> Any:
+            self._check_open()
+            return function(*arguments)
+
+        return tenacity.Retrying(**retry_policy(self.target.retries))(attempt)
 
     def _describe(self) -> ServedModel:
         return parse_metadata(self._retrying(self._metadata), self.target)

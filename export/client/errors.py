@@ -60,6 +60,9 @@ HINTS: dict[type[ServingError], str] = {
     Unavailable: "Is the server running there?",
     UnexpectedAnswer: "Is it TensorFlow Serving, and the model one of mopoe-export?",
 }
+#: What the server says of more rows than it takes at once, and what to do about it.
+TOO_MANY_ROWS = "larger than maximum input batch size"
+FEWER_ROWS = "Lower `max_batch_size` of the client."
 
 
 def make_error(
@@ -74,7 +77,8 @@ def make_error(
       status: Of the answer, or None.
     """
     line = (str(said).strip().splitlines() or ["no message"])[0]
-    words = [f"{target}: {line.removesuffix('.')}", HINTS.get(kind, "")]
+    hint = FEWER_ROWS if TOO_MANY_ROWS in line else HINTS.get(kind, "")
+    words = [f"{target}: {line.removesuffix('.')}", hint]
     if status is not None:
         words[0] += f" ({status})"
     return kind(". ".join(filter(None, words)), status)

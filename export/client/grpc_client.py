@@ -86,6 +86,7 @@ class GrpcClient(Client):
           credentials: For TLS, as `grpc.ssl_channel_credentials` makes them.
 
         Raises:
+          TypeError: If an argument has the wrong type.
           ValueError: If an argument can't be meant.
         """
         super().__init__(
@@ -98,8 +99,7 @@ class GrpcClient(Client):
             self._channel = grpc.secure_channel(address, credentials, OPTIONS)
         self._api = _Api(self.target, self._channel)
 
-    def close(self) -> None:
-        """Closes the channel."""
+    def _disconnect(self) -> None:
         self._channel.close()
 
     def _metadata(self) -> Any:
@@ -140,8 +140,7 @@ class AsyncGrpcClient(AsyncClient):
         self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
 
-    async def close(self) -> None:
-        """Closes the channel."""
+    async def _disconnect(self) -> None:
         if self._channel is not None:
             await self._channel.close()
 

@@ -70,6 +70,7 @@ class RestClient(Client):
           headers: Sent with every request.
 
         Raises:
+          TypeError: If an argument has the wrong type.
           ValueError: If an argument can't be meant.
         """
         super().__init__(
@@ -78,8 +79,7 @@ class RestClient(Client):
         self._api = _Api(self.target)
         self._http = httpx.Client(timeout=self._api.timeout, headers=headers)
 
-    def close(self) -> None:
-        """Closes the connections."""
+    def _disconnect(self) -> None:
         self._http.close()
 
     def _metadata(self) -> Any:
@@ -121,8 +121,7 @@ class AsyncRestClient(AsyncClient):
         self._api = _Api(self.target)
         self._http = httpx.AsyncClient(timeout=self._api.timeout, headers=headers)
 
-    async def close(self) -> None:
-        """Closes the connections."""
+    async def _disconnect(self) -> None:
         await self._http.aclose()
 
     async def _metadata(self) -> Any:

@@ -1,8 +1,13 @@
 """Which model is asked, where, and how."""
 
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple
 
 from export.contract import MAX_BATCH_SIZE
+
+#: Seconds; sockets can't count much further.
+LONGEST_TIMEOUT = 86_400
+LARGEST_VERSION = 2**63 - 1
 
 
 class Target(NamedTuple):
@@ -32,21 +37,59 @@ class Target(NamedTuple):
         wanted += "" if self.label is None else f" label {self.label!r}"
         return f"model {self.model!r}{wanted} at {self.address}"
 
-    def check(self) -> None:
-        """Refuses what can't be meant.
+    def checked(self) -> "Target":
+        """The same with Python's numbers; refuses what can't be meant.
 
         Raises:
-          ValueError: Naming the argument.
+          TypeError: Naming the argument that has the wrong type.
+          ValueError: Naming the argument that has the wrong value.
         """
-        if not self.model:
-            raise ValueError("`model` must be the name of a served model. Received ''.")
+        for name in ("address", "model", "label"):
+            text = getattr(self, name)
+            if text is None and name == "label":
+                continue
+            if not isinstance(text, str):
+                raise TypeError(f"`{name}` must be a str. Received: {text!r}.")
+            if not text:
+                raise ValueError(f"`{name}` must have a character or more.")
         if self.version is not None and self.label is not None:
             raise ValueError("Give `version` or `label`, not both.")
-        if not self.timeout > 0:
-            raise ValueError(f"`timeout` must be above 0 s. Received: {self.timeout}.")
-        if self.retries < 0:
-            raise ValueError(f"`retries` must be 0 or more. Received: {self.retries}.")
-        if self.max_batch_size < 1:
+        version = self.version
+        if (
+            version is not None
+            and (version := check_whole("version", version, 0)) > LARGEST_VERSION
+        ):
+            raise ValueError(f"`version` must fit into int64. Received: {version}.")
+        try:
+            possible = 0 < self.timeout <= LONGEST_TIMEOUT
+        except TypeError:
+            raise TypeError(
+                f"`timeout` must be a number of seconds. Received: {self.timeout!r}."
+            ) from None
+        if not possible:
             raise ValueError(
-                f"`max_batch_size` must be 1 or more. Received: {self.max_batch_size}."
+                f"`timeout` must be above 0 and at most {LONGEST_TIMEOUT} s. "
+                f"Received: {self.timeout}."
             )
+        return self._replace(
+            version=version,
+            timeout=float(self.timeout),
+            retries=check_whole("retries", self.retries, 0),
+            max_batch_size=check_whole("max_batch_size", self.max_batch_size, 1),
+        )
+
+
+def check_whole(name: str, value: Any, least: int) -> int:
+    """`value` as an int.
+
+    Raises:
+      TypeError: If it is no whole number.
+      ValueError: If it is below `least`.
+    """
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an int. Received: {value!r}.") from None
+    if whole < least:
+        raise ValueError(f"`{name}` must be {least} or more. Received: {value}.")
+    return whole

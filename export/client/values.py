@@ -1,5 +1,6 @@
 """One modality's values, checked before they travel."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +70,8 @@ def checked_strings(
 
     Args:
       name: Of the modality.
-      values: B times bytes or str, None where missing.
+      values: B times bytes or str, None or NaN where missing: a sequence, or what
+        NumPy can make an array of, such as a pandas column.
       flag: bool `[B]`, or None where all rows are present that have a value.
       files: Whether only bytes are taken, and none that are empty.
 
@@ -80,18 +82,18 @@ def checked_strings(
       TypeError: If `values` is not such a sequence, or a present row has no value.
       ValueError: If a present row has an empty file, or text that can't be encoded.
     """
-    kinds: tuple[type, ...] = (bytes,) if files else (bytes, str)
+    kinds = (bytes, bytearray) if files else (bytes, bytearray, str)
     expected = "bytes, each a JPEG or PNG file" if files else "str"
-    if isinstance(values, np.ndarray):
-        values = values.tolist()
-    if isinstance(values, bytes | str) or not isinstance(values, Sequence):
+    if hasattr(values, "__array__"):
+        values = np.asarray(values, object).tolist()
+    if isinstance(values, kinds + (str,)) or not isinstance(values, Sequence):
         raise TypeError(
             f"Modality {name!r} must be a sequence of {expected}, None where missing. "
             f"Received: {type(values).__name__}."
         )
     present = _checked_flag(name, flag, len(values))
     if flag is None:
-        present = np.array([value is not None for value in values], bool)
+        present = np.array([not _is_nothing(value) for value in values], bool)
     encoded = np.full([len(values)], b"", object)
     for row, value in enumerate(values):
         if not present[row]:
@@ -108,13 +110,18 @@ def checked_strings(
                 "there, give None."
             )
         try:
-            encoded[row] = value.encode() if isinstance(value, str) else value
+            encoded[row] = value.encode() if isinstance(value, str) else bytes(value)
         except UnicodeEncodeError:
             raise ValueError(
                 f"Modality {name!r} must hold text that UTF-8 can encode. "
                 f"Received {value!r} in row {row}."
             ) from None
     return encoded, present
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether it stands for a missing value: None, or NaN as in pandas' columns."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _checked_flag(name: str, flag: Any, rows: int) -> np.ndarray:

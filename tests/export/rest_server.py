@@ -10,7 +10,6 @@ import json
 import math
 import re
 import threading
-import urllib.parse
 
 import numpy as np
 
@@ -108,7 +107,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 raise RefusalError(fault.code, "as the test wanted")
             if found is None or (self.command == "POST") != (kind == "Predict"):
                 raise invalid(f"Malformed request: {self.command} {self.path}")
-            name, label = urllib.parse.unquote(found[1]), found[3]
+            name, label = found[1], found[3]  # not decoded
             spec = (name, found[2] and int(found[2]), label)
             if kind == "GetModelStatus":
                 answer = status_of(store, spec)

@@ -287,32 +287,6 @@ def test_one_client_answers_several_threads(stub, transport):
     assert stub.store.requests.count("GetModelMetadata") == 1
 
 
-@pytest.mark.parametrize("kind", [*SYNC.values(), *ASYNC.values()])
-@pytest.mark.parametrize(
-    ("kwargs", "said"),
-    [
-        ({"address": "localhost"}, "`address` must"),
-        ({"address": "ftp://localhost:1"}, "`address` must"),
-        ({"model": ""}, "`model` must"),
-        ({"version": 1, "label": "a"}, "`version` or `label`"),
-        ({"timeout": 0}, "`timeout` must be above 0 s. Received: 0"),
-        ({"timeout": float("nan")}, "`timeout` must be above 0"),
-        ({"retries": -1}, "`retries` must be 0 or more"),
-        ({"max_batch_size": 0}, "`max_batch_size` must be 1 or more"),
-    ],
-)
-def test_arguments_that_cannot_be_meant_are_refused(kind, kwargs, said):
-    rest = kind in (RestClient, AsyncRestClient)
-    address = "http://localhost:1" if rest else "localhost:1"
-    with pytest.raises(ValueError, match=said):
-        kind(**{"address": address, "model": "m", **kwargs})
-
-
-def test_negative_number_of_draws_is_refused(stub):
-    with connect(stub, "rest") as client, pytest.raises(ValueError, match="`n` must"):
-        client.sample(-1)
-
-
 def test_credentials_secure_the_channel(stub):
     async def ask(address, credentials):
         kwargs = {"credentials": credentials, "retries": 0}

@@ -1,7 +1,9 @@
 """From batches to requests: what is sent, and what is refused before it travels."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
 
 from export.client.errors import UnexpectedAnswer
 from export.client.feeds import check_answer, checked_seed, join, make_feed, split
@@ -79,6 +81,40 @@ def test_strings_are_bytes_and_none_is_missing():
     assert make_feed(SIGNATURE, {"text": words})["text"].tolist() == [b"a", b"bc"]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["a", np.nan, "é"], index=[5, 1, 3]),
+        pd.Series(["a", None, "é"], dtype="category"),
+        np.array(["a", None, "é"], object),
+        [b"a", float("nan"), bytearray("é".encode())],
+        ["a", np.float64("nan"), "é"],
+    ],
+)
+def test_texts_may_be_a_column_with_nan_where_missing(column):
+    feed = make_feed(SIGNATURE, {"text": column})
+    assert feed["text"].tolist() == [b"a", b"", "é".encode()]
+    assert {type(text) for text in feed["text"]} == {bytes}
+    assert feed["has_text"].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("make", [np.array, tf.constant, pd.Series])
+def test_files_and_texts_may_be_any_array_of_bytes(make):
+    feed = make_feed(
+        SIGNATURE, {"photo": make([b"x", b"yz"]), "text": make([b"", b"z"])}
+    )
+    assert feed["photo_bytes"].tolist() == [b"x", b"yz"]
+    assert feed["text"].tolist() == [b"", b"z"]
+    assert feed["has_photo"].all()
+    assert feed["has_text"].all()
+
+
+def test_flag_wins_over_nan_in_a_column():
+    column, flag = pd.Series(["a", np.nan]), [True, True]
+    with pytest.raises(TypeError, match="'text'.*Received float in row 1, which is"):
+        make_feed(SIGNATURE, {"text": column, "present": {"text": flag}})
+
+
 @pytest.mark.parametrize("kind", [np.float64, np.float16, np.int64, np.uint8, bool])
 def test_numbers_are_cast_where_their_meaning_stays(kind):
     feed = make_feed(
@@ -114,6 +150,9 @@ def test_numbers_are_cast_where_their_meaning_stays(kind):
         ({"text": ["\ud800"]}, ValueError, "'text'.*UTF-8.*row 0"),
         ({"text": np.array("a")}, TypeError, "'text' must be a sequence"),
         ({"photo": b"abc"}, TypeError, "'photo' must be a sequence of bytes"),
+        ({"photo": bytearray(2)}, TypeError, "'photo' must be a sequence of bytes"),
+        ({"photo": "abc"}, TypeError, "'photo' must be a sequence.*: str"),
+        ({"text": np.str_("abc")}, TypeError, "'text' must be a sequence"),
         ({"photo": ["abc"]}, TypeError, "'photo'.*Received str in row 0"),
         ({"photo": [b"a", b""]}, ValueError, "'photo' has an empty file in row 1"),
         ({"photo": 3}, TypeError, "'photo' must be a sequence"),
