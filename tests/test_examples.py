@@ -129,6 +129,7 @@ def test_rows_with_holes_are_worth_training_on_to_the_end():
     assert min(gains(result).values()) > 300.0  # 954 measured
 
 
+@pytest.mark.slow
 def test_data_benchmark_builds_reads_and_compares(tmp_path, monkeypatch, capsys):
     module = load("data_pipeline")
     monkeypatch.delenv("TF_MOPOE_DATA", raising=False)
