@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.contract import BYTES_SUFFIX, FLAG_PREFIX, MAX_BATCH_SIZE, SEED
+from export.errors import ExportError
 from export.session_check import EXAMPLES
 from export.signatures import Signature
 from tf_mopoe.data.texts import ALPHABET
@@ -54,6 +55,9 @@ def write_examples(
       functions: Signature name to what answers it: the live model.
       folder: Of the version.
       seed: Of the requests.
+
+    Raises:
+      ExportError: If the model's answers are NaN, of which nothing could be checked.
     """
     generator = np.random.default_rng(seed)
     patterns = missing_patterns(len(model.modalities), generator)
@@ -68,6 +72,11 @@ def write_examples(
             parts.append(functions[name](part))
         for key in parts[0]:
             answer = np.concatenate([np.asarray(part[key]) for part in parts])
+            if np.isnan(answer).any():
+                raise ExportError(
+                    f"the model itself answers {name!r} with NaN ({key!r}) for values "
+                    "that its likelihoods allow. Did its training diverge?"
+                )
             examples[f"outputs/{name}/{key}"] = answer
     path = folder / EXAMPLES
     path.parent.mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from export.c_session import CSession, SessionError, use_protocol_buffers_alone
-from export.contract import BATCH_SIZES, FLAG_PREFIX
+from export.contract import BATCH_SIZES, FLAG_PREFIX, MAX_BATCH_SIZE
 from export.graph_lint import SIGNATURES, CheckFailed, check_form, check_ops
 from export.warmup_records import MOST_RECORDS, WARMUP, from_record, read_records
 
@@ -24,7 +24,7 @@ FOREIGN = ("keras", "tf_keras", "tensorflow_probability", "tf_mopoe", "trainers"
 # float32 sums are formed in another order, in a network's depth.
 RTOL, ATOL = 1e-4, 1e-5
 #: Rows of one request: alone, a few, as many as a server batches.
-GROUPS = (1, 3, 64)
+GROUPS = (1, 3, MAX_BATCH_SIZE)
 
 Arrays = dict[str, np.ndarray]
 
@@ -108,7 +108,7 @@ def _compare(what: str, answer: Arrays, expected: Arrays, chosen, inputs) -> Non
                 f"{what}: output {key!r} is {value.dtype} {value.shape}, the model's "
                 f"{wanted.dtype} {wanted.shape}"
             )
-        close = np.isclose(value, wanted, rtol=RTOL, atol=ATOL, equal_nan=True)
+        close = np.isclose(value, wanted, rtol=RTOL, atol=ATOL)
         if not close.all():
             row = chosen[int(np.argmin(close.reshape(len(chosen), -1).all(axis=1)))]
             present = [

@@ -352,3 +352,11 @@ def test_signals_leave_nothing_behind(kind, model, tmp_path, monkeypatch, capsys
     assert command.main([str(tmp_path), str(tmp_path / "serving")]) == 1
     assert "stopped by a signal" in capsys.readouterr().err
     assert list((tmp_path / "serving").iterdir()) == []
+
+
+def test_a_model_that_diverged_is_not_published(tmp_path):
+    model = tiny_model("a")
+    model.decoders[0].weights[0].assign(np.nan * model.decoders[0].weights[0])
+    with pytest.raises(publish.ExportError, match="answers .* with NaN"):
+        publish.publish(model, tmp_path / "serving")
+    assert list((tmp_path / "serving").iterdir()) == []

@@ -186,6 +186,10 @@ FAULTS = {
             "log_likelihood": tf.cast(here(a, has_a), tf.float64)}),
         r"'log_likelihood', 1 rows: .* is float64 \(1, 2\), the model's float64 \(1,\)",
     ),
+    "NaN": (
+        changed("serving_default", lambda a, has_a: {"a": a * np.float32(np.nan)}),
+        "'serving_default', 1 rows: output 'a' differs",
+    ),
     "rows that look at others": (
         changed("serving_default", only_alone), "'serving_default', 3 rows: .* differs"
     ),
@@ -336,3 +340,14 @@ def test_warmup_records_are_prediction_logs():
     np.testing.assert_array_equal(read, [1.0, 2.0])
     assert log.SerializeToString(deterministic=True) == record
     assert from_record(log.SerializeToString()) == request
+
+
+def test_nan_is_no_answer_even_where_the_examples_have_it(tmp_path, capsys):
+    nan = changed("serving_default", lambda a, has_a: {"a": a * np.float32(np.nan)})
+    write(tmp_path, **nan)
+    path = tmp_path / session_check.EXAMPLES
+    with np.load(path) as archive:
+        examples = dict(archive)
+    examples["outputs/serving_default/a"][:] = np.nan
+    np.savez(path, **examples)
+    assert said(tmp_path, capsys)[0] == 1
