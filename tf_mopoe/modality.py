@@ -1,6 +1,7 @@
 """One modality: its name and shape, its networks and its likelihood."""
 
 import dataclasses
+import keyword
 import math
 import numbers
 import operator
@@ -10,8 +11,10 @@ from typing import Any
 
 import keras
 
+from tf_mopoe.checks import whole_number
+
 #: Names that mean something else in a batch or in a serving signature.
-RESERVED_NAMES = ("present", "seed")
+RESERVED_NAMES = ("present", "seed", "self")
 #: Values of `likelihood_scale` that make it a variable of the model.
 LEARNED_SCALES = ("per_modality", "per_element")
 
@@ -22,9 +25,10 @@ class Modality:
     """Describes one modality of a `MultimodalVAE`.
 
     Attributes:
-      name: Key of the modality in a batch. Letters, digits, `_`, `.` and `-`, starting
-        with a letter or digit; not `present`, `seed` or `has_...`, which batches and
-        serving signatures use themselves.
+      name: Key of the modality in a batch. Letters, digits and `_`, starting with a
+        letter; no keyword of Python, since it names an argument of the served model;
+        not `present`, `seed`, `self` or `has_...`, which batches and serving
+        signatures use themselves.
       event_shape: Shape of one observation, without the batch dimension.
       encoder: Any Keras layer or model from `[B, *event_shape]` to features `[B, F]`;
         the model puts the Gaussians' heads on top. Rows in which the modality is
@@ -70,12 +74,15 @@ class Modality:
     beta_style: float = 1.0
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not re.fullmatch(
-            r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name
+        if (
+            not isinstance(self.name, str)
+            or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name)
+            or keyword.iskeyword(self.name)
         ):
             raise ValueError(
-                "`name` of a modality must be letters, digits, '_', '.' and '-', "
-                f"starting with a letter or digit. Received: {self.name!r}."
+                "`name` of a modality must be letters, digits and '_', starting with a "
+                "letter, and no keyword of Python: it becomes the name of an argument "
+                f"when the model is served. Received: {self.name!r}."
             )
         if self.name in RESERVED_NAMES or self.name.startswith("has_"):
             raise ValueError(
@@ -83,10 +90,13 @@ class Modality:
                 f"{list(RESERVED_NAMES)} and 'has_...' themselves. Rename the modality."
             )
         try:
-            shape = tuple(operator.index(size) for size in self.event_shape)
-        except TypeError:
+            shape = tuple(
+                whole_number("event_shape", size, minimum=1)
+                for size in self.event_shape
+            )
+        except (TypeError, ValueError):
             shape = ()
-        if not shape or any(size < 1 for size in shape):
+        if not shape:
             raise ValueError(
                 f"`event_shape` of modality {self.name!r} must be positive sizes, such "
                 f"as (28, 28, 3) or (18,). Received: {self.event_shape!r}."
@@ -95,19 +105,18 @@ class Modality:
         for field in ("encoder", "decoder"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, keras.layers.Layer):
+                legacy = type(value).__module__.partition(".")[0] == "tf_keras"
+                hint = " It is of the legacy package `tf_keras`: build it with `keras`."
                 raise TypeError(
                     f"`{field}` of modality {self.name!r} must be a Keras layer or "
-                    f"model, or None. Received: {value!r}."
+                    f"model, or None. Received: {value!r}.{hint if legacy else ''}"
                 )
         self._check_likelihood()
         if self.reconstruction_weight != "dimension":
             self._check_number("reconstruction_weight", "0 or more, or 'dimension'")
         self._check_number("beta_style", "0 or more")
-        if not isinstance(self.style_dim, numbers.Integral) or self.style_dim < 0:
-            raise ValueError(
-                f"`style_dim` of modality {self.name!r} must be a whole number from 0. "
-                f"Received: {self.style_dim!r}."
-            )
+        style_dim = whole_number(f"style_dim of modality {self.name}", self.style_dim)
+        object.__setattr__(self, "style_dim", style_dim)
         if self.beta_style != 1.0 and not self.style_dim:
             raise ValueError(
                 f"`beta_style` of modality {self.name!r} has no effect without a "
@@ -132,19 +141,16 @@ class Modality:
         ):
             scales = "positive, or one of " + str(list(LEARNED_SCALES))
             self._check_number("likelihood_scale", scales, above_zero=True)
-        classes = self.num_classes
-        if classes is not None and (
-            not isinstance(classes, numbers.Integral) or classes < 2
-        ):
-            raise ValueError(
-                f"`num_classes` of modality {self.name!r} must be a whole number from "
-                f"2. Received: {classes!r}."
-            )
+        if self.num_classes is not None:
+            field = f"num_classes of modality {self.name}"
+            classes = whole_number(field, self.num_classes, minimum=2)
+            object.__setattr__(self, "num_classes", classes)
 
     def _check_number(self, field: str, expected: str, *, above_zero: bool = False):
         value = getattr(self, field)
         if (
             not isinstance(value, numbers.Real)
+            or isinstance(value, bool)
             or not math.isfinite(value)
             or value < 0
             or (above_zero and value == 0)

@@ -29,7 +29,8 @@ def prior_mask(mask: np.ndarray | tf.Tensor, prior_expert: str):
     Args:
       mask: bool `[..., S, M]` membership mask.
       prior_expert: `"full_set"`: in the product of all M modalities only (the
-        published code); `"none"`; `"every_subset"` (MVAE, Wu and Goodman 2018).
+        published code), M at least 2: of one modality the product is the expert, as in
+        an ordinary VAE; `"none"`; `"every_subset"` (MVAE, Wu and Goodman 2018).
 
     Returns:
       bool `[..., S]`, as `mask` NumPy's or TensorFlow's.
@@ -42,14 +43,15 @@ def prior_mask(mask: np.ndarray | tf.Tensor, prior_expert: str):
             f"`prior_expert` must be one of {list(PRIOR_EXPERTS)}. "
             f"Received: {prior_expert!r}."
         )
+    several = mask.shape[-1] > 1
     if tf.is_tensor(mask):
-        full = tf.reduce_all(mask, axis=-1)
+        full = tf.reduce_all(mask, axis=-1) & several
         ones = tf.ones_like(full)
         return {"full_set": full, "every_subset": ones, "none": ~ones}[prior_expert]
     if prior_expert == "every_subset":
         return np.ones(mask.shape[0], dtype=bool)
     if prior_expert == "full_set":
-        return np.all(mask, axis=1)
+        return np.all(mask, axis=1) & several
     return np.zeros(mask.shape[0], dtype=bool)
 
 

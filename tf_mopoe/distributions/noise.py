@@ -2,6 +2,15 @@
 
 TensorFlow's stateless integers are; its floating-point uniforms and normals are not,
 since XLA makes them from the same bits in another way. So these are made here.
+
+Seeds come in two forms:
+
+- int32 `[2]`, one for a batch: what a row gets depends on its place in the batch.
+- int32 `[B, 2]`, one for each row (`row_seeds`): what a row gets depends on its own
+  seed alone, however the rows are batched. Every method of the models that takes
+  `seed=` draws this way, and so do the served signatures.
+
+`split_seed`, `fold_in` and `normal_for` take either.
 """
 
 import math
@@ -11,6 +20,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+
+from tf_mopoe.checks import whole_number
+from tf_mopoe.distributions.threefry import threefry
+
+#: Range of seeds, that of int64.
+MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
+#: Constants of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+_GOLDEN, _MIX = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
 class Share(NamedTuple):
@@ -46,21 +63,87 @@ def cut(share: Share | None, drawn: tf.Tensor, axis: int = 0) -> tf.Tensor:
     return tf.gather(drawn, here, axis=axis)
 
 
+def checked_seed(seed: int | None) -> int | None:
+    """The seed as an int; None stays.
+
+    Raises:
+      TypeError: If it is not a whole number.
+      ValueError: If it does not fit into int64.
+    """
+    if seed is None:
+        return None
+    return whole_number("seed", seed, minimum=MIN_SEED, maximum=MAX_SEED)
+
+
 def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
-    """Turns `seed` into int32 `[2]`: an int by value, None by fresh entropy."""
+    """Turns `seed` into int32 `[2]`: an int by all 64 bits, None by fresh entropy."""
     if seed is None or tf.is_tensor(seed) or np.ndim(seed):
         return tfp.random.sanitize_seed(seed)
-    return tf.constant([0, seed], tf.int32)
+    low, high = np.array([checked_seed(seed)], np.int64).view(np.int32)
+    return tf.constant([high, low], tf.int32)
+
+
+def row_seeds(
+    seed: int | None, rows: int | tf.Tensor, first_row: int | tf.Tensor = 0
+) -> tf.Tensor:
+    """One seed for each row of one seed for all.
+
+        row_seed(s, i) = mix(mix(s) + golden * (i + 1))    modulo 2^64
+
+    with SplitMix64's finaliser and increment (Steele, Lea and Flood, OOPSLA 2014), so
+    that neighbouring seeds and rows have unrelated streams. `export.row_seeds` has the
+    same numbers in NumPy, for clients: a served answer and a local one agree.
+
+    Args:
+      seed: Seed of all rows, in the range of int64; None for fresh entropy.
+      rows: Number of rows B.
+      first_row: Place of the first of them.
+
+    Returns:
+      int64 `[B]`.
+    """
+    if seed is None:
+        base = tf.bitcast(tfp.random.sanitize_seed(None), tf.int64)
+    else:
+        base = tf.constant(checked_seed(seed), tf.int64)
+    place = tf.cast(first_row, tf.int64) + tf.range(rows, dtype=tf.int64) + 1
+    golden = tf.constant(_GOLDEN, tf.uint64)
+    mixed = _mix(tf.bitcast(base, tf.uint64)) + golden * tf.cast(place, tf.uint64)
+    return tf.bitcast(_mix(mixed), tf.int64)
+
+
+def _mix(word: tf.Tensor) -> tf.Tensor:
+    """SplitMix64's finaliser, uint64."""
+
+    def xor_shifted(word, distance):
+        shifted = tf.bitwise.right_shift(word, tf.constant(distance, tf.uint64))
+        return tf.bitwise.bitwise_xor(word, shifted)
+
+    for distance, factor in zip((30, 27), _MIX):
+        word = xor_shifted(word, distance) * tf.constant(factor, tf.uint64)
+    return xor_shifted(word, 31)
+
+
+def seed_pairs(seeds: tf.Tensor) -> tf.Tensor:
+    """int32 `[B, 2]` of int64 `[B]`, all bits kept."""
+    return tf.bitcast(seeds, tf.int32)
 
 
 def split_seed(seed: tf.Tensor, count: int = 2) -> list[tf.Tensor]:
-    """Makes `count` seeds of one."""
+    """Makes `count` seeds of one; of `[B, 2]` as many of each row's."""
+    if seed.shape.rank == 2:
+        return [fold_in(seed, index) for index in range(count)]
     return tf.unstack(tf.random.experimental.stateless_split(seed, count, alg="philox"))
 
 
 def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
-    """Makes a seed of a seed and a number."""
+    """Makes a seed of a seed and a number; of `[B, 2]` one of each row's."""
     number = tf.cast(number, tf.int32)
+    if seed.shape.rank == 2:
+        # The second word of the counter tells these from `_words_by_row`'s.
+        counters = (tf.cast(number, tf.uint32), tf.constant(1, tf.uint32))
+        words = tf.stack(threefry(tf.bitcast(seed, tf.uint32), counters), axis=-1)
+        return tf.bitcast(words, tf.int32)
     return tf.random.experimental.stateless_fold_in(seed, number, alg="philox")
 
 
@@ -68,56 +151,139 @@ def uniform(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Uniform over the open interval (0, 1): the middles of 2^23 (2^52) cells.
 
     Args:
-      shape: Of the result.
+      shape: Shape of the result.
       seed: int32 `[2]`.
       dtype: float32 or float64.
     """
-    bits = 52 if dtype == tf.float64 else 23
     word = tf.uint64 if dtype == tf.float64 else tf.uint32
-    cells = tf.random.stateless_uniform(
+    words = tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=word, alg="philox"
     )
-    cells = tf.bitwise.right_shift(cells, tf.constant(word.size * 8 - bits, word))
+    return _in_unit_interval(words, dtype)
+
+
+def uniform_by_row(
+    seeds: tf.Tensor, count: int | tf.Tensor, dtype: tf.DType = tf.float32
+) -> tf.Tensor:
+    """As `uniform`, every row from its own seed.
+
+    Args:
+      seeds: int32 `[B, 2]`.
+      count: Numbers of each row, n.
+      dtype: float32 or float64.
+
+    Returns:
+      `[B, n]`; the first ones are the same for any n.
+    """
+    wide = dtype == tf.float64
+    blocks = count if wide else (count + 1) // 2
+    counters = (tf.cast(tf.range(blocks), tf.uint32), tf.constant(0, tf.uint32))
+    keys = tf.bitcast(seeds, tf.uint32)[:, tf.newaxis]
+    x, y = threefry(keys, counters)  # [B, blocks]
+    if wide:
+        high = tf.bitwise.left_shift(tf.cast(x, tf.uint64), tf.constant(32, tf.uint64))
+        return _in_unit_interval(
+            tf.bitwise.bitwise_or(high, tf.cast(y, tf.uint64)), dtype
+        )
+    words = tf.reshape(tf.stack([x, y], axis=-1), [tf.shape(seeds)[0], 2 * blocks])
+    return _in_unit_interval(words[:, :count], dtype)
+
+
+def _in_unit_interval(words: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    bits = 52 if dtype == tf.float64 else 23
+    distance = tf.constant(words.dtype.size * 8 - bits, words.dtype)
+    cells = tf.bitwise.right_shift(words, distance)
     # Fewer than 2^52 cells: exact as int64, and in the float.
     return (tf.cast(tf.cast(cells, tf.int64), dtype) + 0.5) * 2.0**-bits
+
+
+def uniform_for(
+    seed: tf.Tensor,
+    rows: int | tf.Tensor,
+    count: int,
+    dtype: tf.DType = tf.float32,
+    share: Share | None = None,
+) -> tf.Tensor:
+    """As `uniform`, for the rows of a batch: `[B, count]`.
+
+    Args:
+      seed: int32 `[2]` for the batch, or `[B, 2]`, one for each row.
+      rows: Number of rows B.
+      count: Numbers of each row.
+      dtype: float32 or float64.
+      share: Which rows of a larger batch these are; of no use with a seed a row.
+    """
+    if seed.shape.rank == 2:
+        return uniform_by_row(seed, count, dtype)
+    return cut(share, uniform([whole_rows(share, rows), count], seed, dtype))
 
 
 def standard_normal(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Standard normal, by the inverse of its distribution function.
 
     Args:
-      shape: Of the result.
+      shape: Shape of the result.
       seed: int32 `[2]`.
       dtype: float32 (no value beyond 5.3) or float64 (8.1).
     """
-    return math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform(shape, seed, dtype) - 1.0)
+    return _normal_quantile(uniform(shape, seed, dtype))
 
 
-def draws_by_row(seeds: tf.Tensor, count: int, sizes: Mapping[str, int], dtype):
-    """Of each row from its own seed: points in (0, 1) and normals by name.
+def normal_for(
+    seed: tf.Tensor, draws: int, like: tf.Tensor, share: Share | None = None
+) -> tf.Tensor:
+    """Standard normals for the rows of a batch.
+
+    Args:
+      seed: int32 `[2]` for the batch, or `[B, 2]`, one for each row.
+      draws: Number of draws K.
+      like: `[B, D]`, for its shape and dtype.
+      share: Which rows of a larger batch these are; of no use with a seed a row.
+
+    Returns:
+      `[K, B, D]`.
+    """
+    rows, size = tf.unstack(tf.shape(like))
+    if seed.shape.rank == 2:
+        return normal_by_row(seed, draws, int(like.shape[-1]), like.dtype)
+    shape = [draws, whole_rows(share, rows), size]
+    return cut(share, standard_normal(shape, seed, like.dtype), axis=1)
+
+
+def normal_by_row(
+    seeds: tf.Tensor, draws: int, size: int, dtype: tf.DType
+) -> tf.Tensor:
+    """Standard normals `[K, B, D]`, every row from its own seed `[B, 2]`.
+
+    The first draws are the same for any K.
+    """
+    flat = _normal_quantile(uniform_by_row(seeds, draws * size, dtype))
+    shape = [tf.shape(seeds)[0], draws, size]
+    by_draw = tf.transpose(tf.reshape(flat, shape), [1, 0, 2])
+    return tf.ensure_shape(by_draw, [draws, seeds.shape[0], size])
+
+
+def _normal_quantile(probability: tf.Tensor) -> tf.Tensor:
+    return math.sqrt(2.0) * tf.math.erfinv(2.0 * probability - 1.0)
+
+
+def draws_by_row(
+    seeds: tf.Tensor, count: int, sizes: Mapping[str, int], dtype: tf.DType
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Points in (0, 1) and normals by name, every row from its own seed.
 
     Args:
       seeds: int32 `[B, 2]`.
-      count: Of draws K.
+      count: Number of draws K.
       sizes: Name to size D.
-      dtype: Of the normals.
+      dtype: Dtype of the normals.
 
     Returns:
       float64 `[K, B]` and name to `[K, B, D]`; the first k are the same for any K.
     """
-
-    def of_row(seed):
-        point_seed, normal_seed = split_seed(seed)
-        return uniform([count], point_seed, tf.float64), {
-            name: standard_normal([count, size], fold_in(normal_seed, index), dtype)
-            for index, (name, size) in enumerate(sizes.items())
-        }
-
-    signature = (
-        tf.TensorSpec([count], tf.float64),
-        {name: tf.TensorSpec([count, size], dtype) for name, size in sizes.items()},
-    )
-    points, normals = tf.map_fn(of_row, seeds, fn_output_signature=signature)
-    return tf.transpose(points), {
-        name: tf.transpose(x, [1, 0, 2]) for name, x in normals.items()
+    point_seeds, normal_seeds = split_seed(seeds)
+    points = tf.transpose(uniform_by_row(point_seeds, count, tf.float64))
+    return tf.ensure_shape(points, [count, seeds.shape[0]]), {
+        name: normal_by_row(fold_in(normal_seeds, index), count, size, dtype)
+        for index, (name, size) in enumerate(sizes.items())
     }

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe.distributions.noise import Share, cut, stateless_seed, uniform
+from tf_mopoe.distributions.noise import Share, stateless_seed, uniform, uniform_for
 from tf_mopoe.subsets import SubsetSampler
 
 #: Largest number of modalities whose subsets are counted exactly.
@@ -46,7 +46,7 @@ def draw_subsets(
     Args:
       sampler: Says how many, and which always.
       present: bool `[..., B, M]`, M up to 30.
-      seed: int32 `[2]`.
+      seed: int32 `[2]`; or `[B, 2]`, one for each row of `present` `[B, M]`.
       alike: Whether rows with the same modalities present get the same subsets.
       dtype: Of the weights.
       share: Which rows of a larger batch `[B, M]` is; not with `alike`.
@@ -66,10 +66,11 @@ def draw_subsets(
     here = tf.reduce_all(present[..., tf.newaxis, :] | ~marked, axis=-1)  # [..., B, a]
     rest = total - tf.reduce_sum(tf.cast(here, tf.int64), axis=-1, keepdims=True)  # R
 
-    shape = tf.ones_like(tf.shape(rest)) if alike else tf.shape(rest)
-    if share is not None:
-        shape = [share.total, 1]
-    fraction = cut(share, uniform(shape, seed, tf.float64))
+    if alike or present.shape.rank != 2:
+        shape = tf.ones_like(tf.shape(rest)) if alike else tf.shape(rest)
+        fraction = uniform(shape, seed, tf.float64)
+    else:
+        fraction = uniform_for(seed, tf.shape(rest)[0], 1, tf.float64, share)
     start = tf.cast(fraction * tf.cast(rest, tf.float64), tf.int64)
     start = tf.minimum(start, tf.maximum(rest - 1, 0))
     number = 1 + (np.arange(num_others) * rest + start) // num_others  # [..., B, k']

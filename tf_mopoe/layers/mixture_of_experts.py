@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_mopoe.distributions import noise
 from tf_mopoe.distributions.components import (
+    component_at,
     contiguous_components,
     stratified_components,
     weighted_components,
@@ -33,8 +34,10 @@ class MixtureOfExperts(keras.layers.Layer):
     Call arguments:
       components: `DiagonalGaussian` (or a pair) of `loc` and `log_scale`, `[B, S, D]`.
       present: Optional bool `[B, M]`.
-      seed: Optional int32 `[2]`; the same seed gives the same draw. By default the
-        layer's own generator moves on with each call.
+      seed: Optional int32 `[2]`; the same seed gives the same draw. Or `[B, 2]`, one
+        for each row: what a row gets then depends on its own seed alone, and its
+        component is drawn independently of the other rows'. By default the layer's
+        own generator moves on with each call.
       drawn: The `DrawnSubsets` of `components`, where `subsets` is a sampler.
       num_samples: Optional number of draws K of each row, independent of each other.
       share: The `noise.Share` of a larger batch that these rows are, where several
@@ -63,9 +66,9 @@ class MixtureOfExperts(keras.layers.Layer):
             rows, at random (see `stratified_components`); `"contiguous"`: the
             published code's fixed split of a batch without missing modalities, an
             empty subset last.
-          seed: Of the layer's own generator, used where a call gives none.
-          dtype: Of the computation.
-          **kwargs: Of `keras.layers.Layer`.
+          seed: Seed of the layer's own generator, used where a call gives none.
+          dtype: Dtype of the computation.
+          **kwargs: Keyword arguments of `keras.layers.Layer`.
 
         Raises:
           ValueError: If `component_draw` is unknown.
@@ -102,14 +105,18 @@ class MixtureOfExperts(keras.layers.Layer):
         one_hot = tf.one_hot(component, loc.shape[1], dtype=loc.dtype)  # [K, B, S]
         loc = tf.einsum("kbs,bsd->kbd", one_hot, loc)
         log_scale = tf.einsum("kbs,bsd->kbd", one_hot, log_scale)
-        draws, rows, size = tf.unstack(tf.shape(loc))
-        shape = [draws, noise.whole_rows(share, rows), size]
-        normal = noise.standard_normal(shape, noise_seed, loc.dtype)
-        z = loc + tf.exp(log_scale) * noise.cut(share, normal, axis=1)
+        normal = noise.normal_for(noise_seed, num_samples or 1, loc[0], share)
+        z = loc + tf.exp(log_scale) * normal
         return (z[0], component[0]) if num_samples is None else (z, component)
 
     def _draw_components(self, loc, present, seed, drawn, num_draws, share):
         batch, count = tf.shape(loc)[0], loc.shape[1]
+        if seed.shape.rank == 2 and self.component_draw != "contiguous":
+            weights = (
+                drawn.weights if drawn is not None else self._weights(loc, present)
+            )
+            point = noise.uniform_by_row(seed, num_draws, tf.float64)
+            return component_at(weights, tf.transpose(point))
         if drawn is not None:
             return weighted_components(
                 drawn.weights, seed, num_draws=num_draws, share=share
@@ -131,13 +138,21 @@ class MixtureOfExperts(keras.layers.Layer):
                 component = (component + 1) % count
             component = noise.cut(share, component)
             return tf.tile(component[tf.newaxis], [num_draws, 1])
-        if present is None:
-            available = tf.ones([batch, count], tf.bool)
-        else:
-            mask = membership_mask(present.shape[-1], self.subsets)
-            available = available_subsets(mask, present)
+        available = self._available(batch, count, present)
         component = stratified_components(available, seed, present, num_draws=num_draws)
         return noise.cut(share, component, axis=1)
+
+    def _available(self, batch, count, present):
+        """Which components there are for each row, bool `[B, S]`."""
+        if present is None:
+            return tf.ones([batch, count], tf.bool)
+        mask = membership_mask(present.shape[-1], self.subsets)
+        return available_subsets(mask, present)
+
+    def _weights(self, loc, present):
+        """Weights `[B, S]` up to a factor of each row."""
+        batch, count = tf.shape(loc)[0], loc.shape[1]
+        return tf.cast(self._available(batch, count, present), tf.float32)
 
     def compute_output_spec(
         self,

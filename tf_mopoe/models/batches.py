@@ -1,7 +1,6 @@
 """The boundary of a model: what a batch may look like, checked once."""
 
 import contextlib
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import tensorflow as tf
 from tf_mopoe.distributions.event_likelihoods import EventLikelihood
 from tf_mopoe.distributions.noise import Share
 from tf_mopoe.modality import Modality
+from tf_mopoe.models.inputs import PRESENT, ROWS_MUST_AGREE, checked_inputs
 
 #: Tells where a message ends among TensorFlow's own words.
 END_OF_MESSAGE = " [end]"
@@ -32,6 +32,10 @@ class Batch(NamedTuple):
     present: tf.Tensor | None
     share: Share | None = None
 
+    def num_rows(self) -> tf.Tensor:
+        """Number of rows B, int32."""
+        return tf.shape(next(iter(self.values.values())))[0]
+
 
 def unpack_batch(
     inputs: Mapping[str, Any],
@@ -48,9 +52,9 @@ def unpack_batch(
         flags: also of an integer or bool dtype); optionally `"present"`:
         modality name to bool `[B]`, False in rows where the values are missing and may
         be anything, NaN included.
-      modalities: Those of the model.
-      likelihoods: Theirs.
-      dtype: Floating dtype to hand on; class indices are int32.
+      modalities: Modalities of the model.
+      likelihoods: Their likelihoods.
+      dtype: Floating dtype of the values; class indices are int32.
       check_values: Whether NaN, infinity and values outside the likelihood's support
         are an error in rows that are present.
 
@@ -62,31 +66,29 @@ def unpack_batch(
       ValueError: If no modality of the model is in `inputs`, a name is unknown, a
         shape is wrong, a flag has no values beside it, or present values are not
         finite or outside the likelihood's support (inside a compiled function:
-        `tf.errors.InvalidArgumentError`; under XLA not checked).
+        `tf.errors.InvalidArgumentError`; in what XLA compiles not checked).
     """
-    if not isinstance(inputs, Mapping):
-        raise TypeError(
-            "A batch must be a dictionary of modality name to array. "
-            f"Received: {type(inputs).__name__}."
-        )
     names = [modality.name for modality in modalities]
-    flags = inputs.get("present")
-    flags = {} if flags is None else flags
-    _check_names(inputs, flags, names)
+    inputs = checked_inputs(inputs, modalities, likelihoods)
+    flags = inputs.get(PRESENT, {})
+    arrays = {
+        name: tf.convert_to_tensor(inputs[name]) for name in names if name in inputs
+    }
+    if check_values and not tf.executing_eagerly():
+        with tf.control_dependencies(_shape_checks(arrays, flags, modalities)):
+            arrays = {name: tf.identity(value) for name, value in arrays.items()}
     values, columns = {}, {}
     for modality, likelihood in zip(modalities, likelihoods):
         if modality.name not in inputs:
             continue
-        value = _checked_value(inputs[modality.name], modality, likelihood, dtype)
+        value = _in_dtype(arrays[modality.name], modality, likelihood, dtype)
         flag = flags.get(modality.name)
         if flag is not None:
-            flag = _checked_flag(flag, modality.name, value)
-            columns[modality.name] = flag
+            flag = columns[modality.name] = tf.convert_to_tensor(flag)
             value = _filled(value, flag, likelihood.inside, modality.event_shape)
         if check_values:
             value = _check_values(value, flag, modality.name, likelihood)
         values[modality.name] = tf.cast(value, "int32") if likelihood.integer else value
-    _check_rows(values)
     if len(values) == len(names) and not columns:
         return Batch(values, None)
     rows = tf.shape(next(iter(values.values())))[0]
@@ -101,87 +103,70 @@ def unpack_batch(
 
 
 @contextlib.contextmanager
-def readable_errors() -> Iterator[None]:
-    """Turns a failed check of values inside a compiled step into a ValueError."""
+def readable_errors(known: Sequence[Exception] = ()) -> Iterator[None]:
+    """Turns what a compiled step or a dataset says of wrong data into a ValueError.
+
+    Args:
+      known: What was found wrong already, which TensorFlow has hidden.
+    """
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"Modality \\?'[\w.-]+\\?' must hold [^\n]*", error.message)
-        if found is None:
-            raise
-        message = found[0].replace("\\'", "'").partition(END_OF_MESSAGE)[0]
-        raise ValueError(message) from None
-
-
-def _check_names(
-    inputs: Mapping[str, Any], flags: Mapping[str, Any], names: list[str]
-) -> None:
-    if not isinstance(flags, Mapping):
-        raise TypeError(
-            "`present` must be a dictionary of modality name to bool [B]. "
-            f"Received: {type(flags).__name__}."
+    except tf.errors.OpError as error:
+        if known:
+            raise known[-1] from None
+        text = error.message.replace("\\'", "'")
+        found = re.search(
+            r"(Modality '[\w.-]+' must h|All modalities of a batch must h)[^\n]*", text
         )
-    for name in [*inputs, *flags]:
-        if name not in names and name != "present":
-            close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+        if found:
+            raise ValueError(found[0].partition(END_OF_MESSAGE)[0]) from None
+        if "yielded an element" in text:
+            received = text.rpartition("but yielded an element")[2] or text
             raise ValueError(
-                f"Unknown modality {name!r} in the batch; this model has {names}.{hint}"
-            )
-    for name in flags:
-        if name not in inputs:
-            raise ValueError(
-                f"`present` has a flag for modality {name!r}, but the batch has no "
-                "values for it. Leave out both, or give values and a flag."
-            )
-    if not any(name in inputs for name in names):
-        raise ValueError(
-            f"The batch holds none of this model's modalities {names}. "
-            f"Received: {sorted(map(str, inputs))}."
-        )
+                "All batches of a dataset must have the same keys, shapes and dtypes. "
+                "Where a modality is missing from some rows, give zeros and the flags "
+                f"`present`. Received an element{received[:200].splitlines()[0]}"
+            ) from None
+        raise
 
 
-def _checked_value(
-    value: Any, modality: Modality, likelihood: EventLikelihood, dtype: str
+def _in_dtype(
+    value: tf.Tensor, modality: Modality, likelihood: EventLikelihood, dtype: str
 ) -> tf.Tensor:
-    try:
-        value = tf.convert_to_tensor(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"Modality {modality.name!r} must be an array. Received: {value!r}."
-        ) from error
-    if not value.dtype.is_floating and value.dtype not in likelihood.other_dtypes:
-        hint = "`x / 255`" if value.dtype == tf.uint8 else "`x.astype('float32')`"
-        raise TypeError(
-            f"Modality {modality.name!r} must have a floating dtype. Received: "
-            f"{value.dtype.name}. Convert it, e.g. with {hint}."
-        )
-    expected = tf.TensorShape([None, *modality.event_shape])
-    if not value.shape.is_compatible_with(expected):
-        raise ValueError(
-            f"Modality {modality.name!r} must have shape {('B', *modality.event_shape)}"
-            f", B rows. Received: {tuple(value.shape)}."
-        )
     if not likelihood.integer:
         value = tf.cast(value, dtype)
     elif not value.dtype.is_floating:
         # Not int32 yet: the int64 that NumPy makes of NaN would become class 0.
         value = tf.cast(value, tf.int64)
-    return tf.ensure_shape(value, expected)
+    return tf.ensure_shape(value, [None, *modality.event_shape])
 
 
-def _checked_flag(flag: Any, name: str, value: tf.Tensor) -> tf.Tensor:
-    flag = tf.convert_to_tensor(flag)
-    if flag.dtype != tf.bool:
-        raise TypeError(
-            f"`present[{name!r}]` must be bool. Received: {flag.dtype.name}."
+def _shape_checks(
+    arrays: Mapping[str, tf.Tensor],
+    flags: Mapping[str, Any],
+    modalities: Sequence[Modality],
+) -> list[tf.Operation]:
+    """Checks of shapes that a compiled step knows only when it runs."""
+    checks, rows = [], []
+    for modality in modalities:
+        value = arrays.get(modality.name)
+        if value is None:
+            continue
+        shape = tf.shape(value)
+        rows.append(shape[0])
+        if modality.name in flags:
+            rows.append(tf.shape(flags[modality.name])[0])
+        if value.shape[1:].is_fully_defined():
+            continue
+        message = (
+            f"Modality {modality.name!r} must have shape "
+            f"{('B', *modality.event_shape)}, B rows. Received another one."
         )
-    if not flag.shape.is_compatible_with(value.shape[:1]):
-        raise ValueError(
-            f"`present[{name!r}]` must have shape {tuple(value.shape[:1])}, one flag a "
-            f"row. Received: {tuple(flag.shape)}."
-        )
-    return flag
+        fits = tf.reduce_all(tf.equal(shape[1:], modality.event_shape))
+        checks.append(tf.debugging.Assert(fits, [message + END_OF_MESSAGE]))
+    agree = tf.reduce_all(tf.equal(tf.stack(rows), rows[0]))
+    checks.append(tf.debugging.Assert(agree, [ROWS_MUST_AGREE + END_OF_MESSAGE]))
+    return checks
 
 
 def _filled(value: tf.Tensor, flag: tf.Tensor, inside, event_shape) -> tf.Tensor:
@@ -193,14 +178,6 @@ def _filled(value: tf.Tensor, flag: tf.Tensor, inside, event_shape) -> tf.Tensor
     flat = tf.reshape(value, [-1, default.size])
     chosen = tf.where(flag[:, tf.newaxis], flat, tf.cast(default, value.dtype))
     return tf.reshape(chosen, [-1, *event_shape])
-
-
-def _check_rows(values: Mapping[str, tf.Tensor]) -> None:
-    rows = {name: value.shape[0] for name, value in values.items()}
-    if len({count for count in rows.values() if count is not None}) > 1:
-        raise ValueError(
-            f"All modalities of a batch must have as many rows. Received: {rows}."
-        )
 
 
 def _check_values(

@@ -57,6 +57,14 @@ class BoundTerms(NamedTuple):
     log_ratio: tf.Tensor | None
     style_log_ratios: dict[str, tf.Tensor]
 
+    def weighted(self, weights: tf.Tensor) -> "BoundTerms":
+        """Every term of row b times `weights[b]`."""
+        return self._replace(
+            log_likelihoods={k: x * weights for k, x in self.log_likelihoods.items()},
+            kl_bound=self.kl_bound * weights,
+            style_kls={k: x * weights for k, x in self.style_kls.items()},
+        )
+
 
 class BoundsMixin(keras.Model):
     """The bounds of `MultimodalVAE`: posterior, samples, terms, objective."""
@@ -72,7 +80,7 @@ class BoundsMixin(keras.Model):
         Args:
           experts: Unimodal posteriors `[B, M, D]`.
           batch: From `unpack_batch`.
-          seed: int32 `[2]`, of what is drawn besides z.
+          seed: int32 `[2]` or `[B, 2]`: seed of what is drawn besides z.
         """
         present, drawn = batch.present, None
         if isinstance(self.subsets, SubsetSampler):
@@ -121,7 +129,8 @@ class BoundsMixin(keras.Model):
 
         Args:
           batch: From `unpack_batch`.
-          seed: int32 `[2]`: the same seed gives the same noise.
+          seed: int32 `[2]` for the batch, or `[B, 2]`, one for each row: the same seed
+            gives the same noise.
           beta: Weight of all divergences.
           training: Whether networks run in training mode.
 
@@ -191,17 +200,13 @@ class BoundsMixin(keras.Model):
     ):
         """View's index to s_m ~ q(s_m | x_m), `[K, B, D_m]`."""
         seed = noise.fold_in(seed, self.modality_names.index(name))
-        rows, size = tf.unstack(tf.shape(style.loc))
-        shape = [self.num_samples, noise.whole_rows(share, rows), size]
         drawn = {}
         for index, (view, estimator) in enumerate(zip(views, estimators)):
             if name in view.names:
-                normal = noise.standard_normal(
-                    shape, noise.fold_in(seed, index), style.loc.dtype
+                normal = noise.normal_for(
+                    noise.fold_in(seed, index), self.num_samples, style.loc, share
                 )
-                s = style.loc + tf.exp(style.log_scale) * noise.cut(
-                    share, normal, axis=1
-                )
+                s = style.loc + tf.exp(style.log_scale) * normal
                 factor = beta * self.beta_styles[name]
                 drawn[index] = self._through(estimator, s, factor)
         return drawn

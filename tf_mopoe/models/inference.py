@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.distributions import (
     DiagonalGaussian,
     MixtureOfProductsOfExperts,
@@ -16,6 +16,7 @@ from tf_mopoe.distributions import (
 from tf_mopoe.layers import SubsetProductOfExperts
 from tf_mopoe.models.batches import Batch, unpack_batch
 from tf_mopoe.models.networks import Encoded
+from tf_mopoe.models.posterior_encoder import PosteriorEncoder
 
 
 class InferenceMixin(keras.Model):
@@ -150,10 +151,21 @@ class InferenceMixin(keras.Model):
           inputs: A batch, any modalities missing.
 
         Returns:
-          `{"loc": [B, D], "scale": [B, D]}`, the mixture's moments.
+          `{"loc": [B, D], "scale": [B, D]}`, the mixture's moments; Keras tensors where
+          the batch holds some, such as `keras.Input`.
         """
+        if any(isinstance(x, keras.KerasTensor) for x in tf.nest.flatten(inputs)):
+            return self._posterior_encoder(inputs)
         posterior = self.posterior(inputs)
         return {"loc": posterior.mean(), "scale": posterior.stddev()}
+
+    def _posterior_encoder(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """`encode` of Keras tensors, by the one layer that a saved model names."""
+        if "_encode_symbolically" not in self.__dict__:
+            layer = PosteriorEncoder(self, name=f"{self.name}_posterior")
+            # Within a function: Keras would save a layer that holds this model.
+            self.__dict__["_encode_symbolically"] = lambda inputs: layer(inputs)
+        return self.__dict__["_encode_symbolically"](inputs)
 
     def decode(
         self,
@@ -271,69 +283,37 @@ class InferenceMixin(keras.Model):
         Args:
           inputs: A batch, any modalities missing.
           num_samples: Number of draws K of the latents for each row, at least 1.
-          seed: The same seed gives the same draws; None draws anew.
+          seed: Any whole number in the range of int64. The draws of row i depend on it
+            and i alone; other seeds, neighbouring ones too, give unrelated draws; a
+            served model's `impute` gives the first of them. None draws anew.
 
         Returns:
           Modality name to `[K, B, *event_shape]`; observed modalities too; see `call`.
 
         Raises:
-          ValueError: If `num_samples` < 1, or the batch is not as described.
+          TypeError, ValueError: If `num_samples`, `seed` or the batch is not as
+            described.
         """
-        check_count("num_samples", num_samples)
+        num_samples = whole_number("num_samples", num_samples, minimum=1)
         batch = self.unpack_batch(inputs)
-        encoded = self._encode_batch(batch)
-        z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
-        z = self._mixture(encoded, batch).sample(num_samples, seed=z_seed)
-        styles = self._draw_styles_of(
-            self._styles(encoded, batch), num_samples, style_seed
-        )
-        return self.decode(z, styles)
-
-    def _draw_styles_of(
-        self, styles: Mapping[str, DiagonalGaussian], count: int, seed: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """Modality name to samples `[K, B, D_m]`."""
-        drawn = {}
-        for index, (name, (loc, log_scale)) in enumerate(styles.items()):
-            shape = tf.concat([[count], tf.shape(loc)], axis=0)
-            draw = noise.standard_normal(shape, noise.fold_in(seed, index), loc.dtype)
-            drawn[name] = loc + tf.exp(log_scale) * draw
-        return drawn
+        seeds = noise.row_seeds(seed, batch.num_rows())
+        return self.impute_by_row(batch, seeds, num_samples)
 
     def sample(self, n: int, *, seed: int | None = None) -> dict[str, tf.Tensor]:
         """Every modality from the prior: z, s ~ N(0, I), then the mean of p(x | z, s).
 
         Args:
           n: Number of draws, at least 1.
-          seed: The same seed gives the same draws; None draws anew.
+          seed: Any whole number in the range of int64; see `impute`. None draws anew.
 
         Returns:
           Modality name to `[n, *event_shape]`; row i of all comes from one z.
 
         Raises:
-          ValueError: If `n` < 1.
+          TypeError, ValueError: If `n` or `seed` is not as described.
         """
-        check_count("n", n)
-        z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
-        z = noise.standard_normal([n, self.latent_dim], z_seed, self._latent_type())
-        styles = {
-            modality.name: noise.standard_normal(
-                [n, modality.style_dim],
-                noise.fold_in(style_seed, index),
-                self._latent_type(),
-            )
-            for index, modality in enumerate(self.modalities)
-            if modality.style_dim
-        }
-        return self.decode(z, styles)
+        n = whole_number("n", n, minimum=1)
+        return self.sample_by_row(noise.row_seeds(seed, n))
 
     def _latent_type(self) -> tf.DType:
         return tf.as_dtype(self.latent_dtype)
-
-
-def check_count(name: str, count: int) -> None:
-    """Raises ValueError unless the count is a whole number from 1."""
-    if not isinstance(count, (int, np.integer)) or count < 1:
-        raise ValueError(
-            f"`{name}` must be a whole number from 1. Received: {count!r}."
-        )

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.distributions import DiagonalGaussian, noise
 from tf_mopoe.distributions.components import component_at
 from tf_mopoe.distributions.gaussians import log_density, prior_mask, subset_products
 from tf_mopoe.models.batches import Batch
 from tf_mopoe.models.bounds import View
-from tf_mopoe.models.inference import check_count
 from tf_mopoe.objectives.importance_sampling import (
     LogLikelihoodEstimate,
     estimate_from_weights,
@@ -83,8 +83,8 @@ class LogLikelihoodMixin(keras.Model):
             product of what is present, or of what is `given`, and scores the joint
             p(X), whichever is given; then it reads samples of different rows as those
             of one, and so depends on the whole batch. It is not log p.
-          seed: The same seed gives the same draws, whichever rows follow; None draws
-            anew.
+          seed: Any whole number in the range of int64; see `impute`. The draws of
+            row i depend on it and i alone. None draws anew.
 
         Returns:
           Value, standard error and effective sample size, `[B]` each.
@@ -92,10 +92,10 @@ class LogLikelihoodMixin(keras.Model):
         Raises:
           ValueError: If an argument is not as described.
         """
-        check_count("num_samples", num_samples)
+        num_samples = whole_number("num_samples", num_samples, minimum=1)
         batch = self.unpack_batch(inputs)
         given = None if given is None else self._checked_given(given, batch)
-        joint_seed, given_seed = noise.split_seed(noise.stateless_seed(seed))
+        seeds = noise.seed_pairs(noise.row_seeds(seed, batch.num_rows()))
         if isinstance(proposal, str):
             if proposal not in PROPOSALS:
                 raise ValueError(
@@ -104,21 +104,21 @@ class LogLikelihoodMixin(keras.Model):
                 )
             if proposal == "published":
                 names = given or self.modality_names
-                weights = self._log_weights_in_parts(
-                    batch, joint_seed, int(num_samples), names
-                )
+                weights = self._log_weights_in_parts(batch, seeds, num_samples, names)
                 return published_estimate(weights)
             names = None
         else:
             names = self._checked_proposal(proposal, batch, given)
         joint = estimate_from_weights(
-            self._log_weights_in_parts(batch, joint_seed, int(num_samples), names)
+            self._log_weights_in_parts(batch, seeds, num_samples, names)
         )
         if given is None:
             return joint
         part = _restricted(batch, given, self.modality_names)
         condition = estimate_from_weights(
-            self._log_weights_in_parts(part, given_seed, int(num_samples), names)
+            self._log_weights_in_parts(
+                part, noise.fold_in(seeds, 2), num_samples, names
+            )
         )
         difference = LogLikelihoodEstimate(
             joint.log_likelihood - condition.log_likelihood,
@@ -176,7 +176,7 @@ class LogLikelihoodMixin(keras.Model):
         return names
 
     def _log_weights_in_parts(
-        self, batch: Batch, seed: tf.Tensor, num_samples: int, names
+        self, batch: Batch, seeds: tf.Tensor, num_samples: int, names
     ) -> tf.Tensor:
         """log w of K samples of each row, `[K, B]`, some rows and samples at a time."""
         row = self._numbers_of_a_sample()
@@ -185,7 +185,6 @@ class LogLikelihoodMixin(keras.Model):
         per_step = -(-num_samples // steps)
         count = next(iter(batch.values.values())).shape[0]
         rows = max(1, MAX_ELEMENTS // (row * num_samples))
-        seeds = tf.random.experimental.stateless_split(seed, count, alg="philox")
         compiled = self._compiled_log_weights(batch, steps, per_step, names)
         parts = []
         for start in range(0, max(count, 1), rows):  # no rows: one empty part

@@ -1,16 +1,18 @@
 """The base of all multimodal VAEs: arguments, fusion, configuration."""
 
-import math
-import numbers
+import functools
 import operator
 import random
+import types
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.layers import MixtureOfExperts, SubsetProductOfExperts
 from tf_mopoe.layers.subset_specs import restore_subsets, save_subsets
 from tf_mopoe.modality import Modality
@@ -21,18 +23,30 @@ from tf_mopoe.models.networks import (
     NetworksMixin,
     checked_likelihood,
     checked_modalities,
+    claim_networks,
     reconstruction_weights,
 )
 from tf_mopoe.models.row_draws import RowDrawsMixin
-from tf_mopoe.models.training import TrainingMixin
+from tf_mopoe.models.saving import (
+    SavingMixin,
+    check_loads,
+    freeze_layers,
+    frozen_layers,
+    short_error,
+)
+from tf_mopoe.models.settings import Setting, checked_weight
+from tf_mopoe.models.training import RECOMPILED, TrainingMixin
 from tf_mopoe.subsets import SubsetSampler, SubsetSpec, membership_mask
 
 #: Above this many modalities the 2^M subsets must be sampled.
 MOST_MODALITIES_EXACT = 12
+#: Arguments that may be changed after a model was made.
+ADJUSTABLE = ("beta", "beta_content", "beta_style", "num_samples", "seed")
 
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
 class MultimodalVAE(
+    SavingMixin,
     TrainingMixin,
     RowDrawsMixin,
     LogLikelihoodMixin,
@@ -59,6 +73,15 @@ class MultimodalVAE(
     `<modality>_log_likelihood` and `<modality>_style_kl` (means over the rows in which
     the modality is present; 0 if there was none), `kl_bound`, `beta`.
     """
+
+    _compiling = False
+    #: Attributes that are fixed once a model is made.
+    FIXED_SETTINGS: tuple[str, ...] = (
+        *("modalities", "latent_dim", "objective", "subsets", "prior_expert"),
+        *("component_draw", "likelihoods", "mask", "reconstruction_weights"),
+        *("latent_dtype", "encoders", "decoders", "experts", "style_experts"),
+        *("log_likelihood_scales", "subset_product_of_experts", "mixture_of_experts"),
+    )
 
     def __init__(
         self,
@@ -115,20 +138,19 @@ class MultimodalVAE(
         # become infinite, class indices others. The networks cast for themselves.
         self.autocast = False
         self.modalities = checked_modalities(modalities)
-        self.likelihoods = [checked_likelihood(m) for m in self.modalities]
-        self.latent_dim = _checked_count("latent_dim", latent_dim)
-        if not isinstance(beta, LearningRateSchedule):
-            beta = _checked_weight("beta", beta)
+        self.likelihoods = tuple(checked_likelihood(m) for m in self.modalities)
+        self.latent_dim = whole_number("latent_dim", latent_dim, minimum=1)
+        self.__dict__["_beta_variable"] = tf.Variable(0.0, False, dtype=tf.float64)
         self.beta = beta
-        self.beta_content = _checked_weight("beta_content", beta_content)
-        self.beta_style = _checked_weight("beta_style", beta_style)
+        self.beta_content = beta_content
+        self.beta_style = beta_style
         if objective not in OBJECTIVES:
             raise ValueError(
                 f"`objective` must be one of {list(OBJECTIVES)}. "
                 f"Received: {objective!r}."
             )
         self.objective = objective
-        self.num_samples = _checked_count("num_samples", num_samples)
+        self.num_samples = num_samples
         self.subsets = self._subsets_by_index(subsets)
         self.prior_expert = prior_expert
         self.component_draw = component_draw
@@ -139,27 +161,65 @@ class MultimodalVAE(
                 "`component_draw='contiguous'` is for the ELBO of a fixed family of "
                 "subsets: it is not random. Use 'stratified'."
             )
-        self.seed = random.randrange(2**31) if seed is None else _checked_seed(seed)
+        self.seed = random.randrange(2**31) if seed is None else seed
         self.mask = self._membership_mask()  # [S, M], None for sampled subsets
-        self.reconstruction_weights = reconstruction_weights(
-            self.modalities, self.likelihoods
+        self.reconstruction_weights = types.MappingProxyType(
+            reconstruction_weights(self.modalities, self.likelihoods)
         )
         if self.beta_style != 1.0 and not any(m.style_dim for m in self.modalities):
             raise ValueError(
                 "`beta_style` has no effect: no modality has a `style_dim`. "
                 f"Received: {beta_style!r}."
             )
-        self.beta_styles = {
-            m.name: self.beta_style * m.beta_style
-            for m in self.modalities
-            if m.style_dim
-        }
         # Latent arithmetic is in float32 under every 16-bit policy.
         self.latent_dtype = "float64" if self.variable_dtype == "float64" else "float32"
         self._build_networks()
         self._build_fusion(component_draw)
         self._build_metrics()
         self.built = True
+        claim_networks(self.modalities, self.name)
+        self._made = True
+
+    beta_content = Setting(checked_weight)
+    beta_style = Setting(checked_weight)
+    num_samples = Setting(functools.partial(whole_number, minimum=1))
+    seed = Setting(functools.partial(whole_number, maximum=2**31 - 1))
+
+    @property
+    def beta(self) -> float | LearningRateSchedule:
+        """Weight of all divergences; a new value counts from the next step on."""
+        return self._beta
+
+    @beta.setter
+    def beta(self, beta):
+        before = self.__dict__.get("_beta")
+        if not isinstance(beta, LearningRateSchedule):
+            beta = checked_weight("beta", beta)
+            self._beta_variable.assign(beta)
+        self.__dict__["_beta"] = beta
+        if not (isinstance(beta, float) and isinstance(before, float)):
+            self.remake_functions()
+
+    @property
+    def beta_styles(self) -> dict[str, float]:
+        """Weight of the divergence of each style, by modality."""
+        return {
+            m.name: self.beta_style * m.beta_style
+            for m in self.modalities
+            if m.style_dim
+        }
+
+    def __setattr__(self, name, value):
+        """Settings of a made model count from the next step on, or are refused."""
+        made = self.__dict__.get("_made", False)
+        if made and name in self.FIXED_SETTINGS and name in self.__dict__:
+            raise AttributeError(
+                f"`{name}` is fixed when a model is made: make another one. These may "
+                f"be changed: {list(ADJUSTABLE)}."
+            )
+        super().__setattr__(name, value)
+        if made and name in RECOMPILED and not self._compiling:
+            self.remake_functions()
 
     def _membership_mask(self) -> np.ndarray | None:
         count = len(self.modalities)
@@ -167,7 +227,9 @@ class MultimodalVAE(
             return None
         if self.subsets in ("nonempty", "powerset"):
             self._check_few_modalities(f"`subsets={self.subsets!r}`")
-        return membership_mask(count, self.subsets)
+        mask = np.array(membership_mask(count, self.subsets))
+        mask.setflags(write=False)
+        return mask
 
     def _check_few_modalities(self, what: str):
         """Raises a ValueError where 2^M subsets would be too many."""
@@ -231,9 +293,16 @@ class MultimodalVAE(
         ]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, with the networks that were built."""
+        """The constructor's arguments, the networks that were built, what is frozen.
+
+        Raises:
+          ValueError: If the model could not be rebuilt from them.
+        """
+        check_loads(self)
+        frozen = frozen_layers(self)
         return {
             **super().get_config(),
+            **({"frozen_layers": frozen} if frozen else {}),
             "modalities": [
                 keras.saving.serialize_keras_object(modality)
                 for modality in self.modalities
@@ -253,38 +322,23 @@ class MultimodalVAE(
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects=None):
         """Rebuilds the model from `get_config`'s dictionary."""
-        modalities = [
-            keras.saving.deserialize_keras_object(entry, custom_objects=custom_objects)
-            for entry in config["modalities"]
-        ]
+        config = dict(config)
+        frozen = config.pop("frozen_layers", None)
+        try:
+            modalities = [
+                keras.saving.deserialize_keras_object(
+                    entry, custom_objects=custom_objects
+                )
+                for entry in config["modalities"]
+            ]
+        except TypeError as error:  # Keras would put the whole configuration in front
+            raise short_error(error) from None
         beta = keras.saving.deserialize_keras_object(
             config["beta"], custom_objects=custom_objects
         )
         if "subsets" in config:
             config = restore_subsets(config)
-        return cls(**{**config, "modalities": modalities, "beta": beta})
-
-
-def _checked_count(name: str, count: int) -> int:
-    if isinstance(count, bool) or not (
-        isinstance(count, (int, np.integer)) and count >= 1
-    ):
-        raise ValueError(
-            f"`{name}` must be a whole number from 1. Received: {count!r}."
-        )
-    return int(count)
-
-
-def _checked_seed(seed: int) -> int:
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
-        raise ValueError(
-            f"`seed` must be a whole number from 0 to 2^31 - 1. Received: {seed!r}."
-        )
-    return int(seed)
-
-
-def _checked_weight(name: str, weight: float) -> float:
-    if not (isinstance(weight, numbers.Real) and 0 <= weight < math.inf):
-        expected = "a number, 0 or more" + (", or a schedule" if name == "beta" else "")
-        raise ValueError(f"`{name}` must be {expected}. Received: {weight!r}.")
-    return float(weight)
+        model = cls(**{**config, "modalities": modalities, "beta": beta})
+        if frozen is not None:
+            freeze_layers(model, frozen)
+        return model

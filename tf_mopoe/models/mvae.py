@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.distributions import noise
 from tf_mopoe.distributions.gaussians import subset_products
 from tf_mopoe.models.bounds import View
@@ -37,6 +38,11 @@ class MVAE(FixedFusionVAE):
 
     FIXED = {"subsets": "full", "prior_expert": "every_subset"}
 
+    FIXED_SETTINGS = (
+        *FixedFusionVAE.FIXED_SETTINGS,
+        *("unimodal_elbos", "random_subset_elbos"),
+    )
+
     def __init__(
         self,
         modalities,
@@ -60,19 +66,14 @@ class MVAE(FixedFusionVAE):
           ValueError, TypeError: If an argument is not as described.
         """
         super().__init__(modalities, latent_dim, **kwargs)
-        count = random_subset_elbos
-        if not isinstance(count, (int, np.integer)) or count < 0:
-            raise ValueError(
-                "`random_subset_elbos` must be a whole number from 0. "
-                f"Received: {count!r}."
-            )
+        count = whole_number("random_subset_elbos", random_subset_elbos)
         if count and len(self.modalities) < 3:
             raise ValueError(
                 "`random_subset_elbos` needs at least three modalities: of two, the "
                 f"subsets are all or one. Received: {len(self.modalities)} modalities."
             )
         self.unimodal_elbos = bool(unimodal_elbos)
-        self.random_subset_elbos = int(count)
+        self.random_subset_elbos = count
 
     def views(self, experts, batch, seed):
         """The joint bound, one for each modality, one for each random subset."""
@@ -89,9 +90,13 @@ class MVAE(FixedFusionVAE):
                 if name in batch.values
             ]
         for number in range(self.random_subset_elbos):
-            rows = noise.whole_rows(batch.share, tf.shape(experts.loc)[0])
-            drawn = random_subsets(rows, count, noise.fold_in(seed, number))
-            masks.append((noise.cut(batch.share, drawn), tuple(batch.values)))
+            drawn = random_subsets(
+                tf.shape(experts.loc)[0],
+                count,
+                noise.fold_in(seed, number),
+                share=batch.share,
+            )
+            masks.append((drawn, tuple(batch.values)))
         return [joint] + [
             self._view(experts, present & mask, names) for mask, names in masks
         ]
@@ -119,7 +124,13 @@ class MVAE(FixedFusionVAE):
         }
 
 
-def random_subsets(rows: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+def random_subsets(
+    rows: int | tf.Tensor,
+    count: int,
+    seed: tf.Tensor,
+    *,
+    share: noise.Share | None = None,
+) -> tf.Tensor:
     """Draws subsets of 2 to M - 1 of M modalities uniformly, bool `[rows, M]`.
 
     A size with the probability of all subsets of that size, then members in a random
@@ -127,8 +138,8 @@ def random_subsets(rows: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
     """
     size_seed, order_seed = noise.split_seed(seed)
     counts = np.array([math.comb(count, size) for size in range(2, count)], float)
-    share = np.cumsum(counts / counts.sum())
-    point = noise.uniform([rows, 1], size_seed, tf.float64)
-    size = 2 + tf.reduce_sum(tf.cast(share[:-1] <= point, tf.int32), axis=-1)
-    rank = tf.argsort(noise.uniform([rows, count], order_seed))
+    upto = np.cumsum(counts / counts.sum())
+    point = noise.uniform_for(size_seed, rows, 1, tf.float64, share)
+    size = 2 + tf.reduce_sum(tf.cast(upto[:-1] <= point, tf.int32), axis=-1)
+    rank = tf.argsort(noise.uniform_for(order_seed, rows, count, share=share))
     return rank < size[:, tf.newaxis]

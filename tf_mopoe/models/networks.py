@@ -16,6 +16,9 @@ from tf_mopoe.layers.gaussian_expert import soft_bound
 from tf_mopoe.modality import LEARNED_SCALES, Modality
 from tf_mopoe.models.batches import Batch
 
+#: Attribute of layers: name of the model that they are part of.
+OWNER = "_multimodal_vae"
+
 
 class Encoded(NamedTuple):
     """What the encoders say about a batch.
@@ -36,11 +39,12 @@ class NetworksMixin(keras.Model):
     modalities: tuple[Modality, ...]
 
     def _build_networks(self):
-        self.encoders, self.experts, self.decoders = [], [], []
+        encoders, experts, decoders = [], [], []
         self.style_experts, self.log_likelihood_scales = {}, {}
         complete = []
         for modality, likelihood in zip(self.modalities, self.likelihoods):
-            encoder = self._build_encoder(modality, likelihood)
+            encoder, expert = self._build_encoder(modality, likelihood)
+            experts.append(expert)
             decoder = self._build_decoder(modality, likelihood)
             if modality.likelihood_scale in LEARNED_SCALES:
                 each = modality.likelihood_scale == "per_element"
@@ -49,11 +53,13 @@ class NetworksMixin(keras.Model):
                     initializer="zeros",
                     name=f"{modality.name}_log_likelihood_scale",
                 )
-            self.encoders.append(encoder)
-            self.decoders.append(decoder)
+            encoders.append(encoder)
+            decoders.append(decoder)
             complete.append(
                 dataclasses.replace(modality, encoder=encoder, decoder=decoder)
             )
+        self.encoders, self.decoders = tuple(encoders), tuple(decoders)
+        self.experts = tuple(experts)
         # With the networks chosen for it, so that a saved model names them.
         self.modalities = tuple(complete)
 
@@ -82,14 +88,13 @@ class NetworksMixin(keras.Model):
             self.latent_dim, dtype=self.latent_dtype, name=f"{name}_expert"
         )
         expert(features)
-        self.experts.append(expert)
         if modality.style_dim:
             style = GaussianExpert(
                 modality.style_dim, dtype=self.latent_dtype, name=f"{name}_style_expert"
             )
             style(features)
             self.style_experts[name] = style
-        return encoder
+        return encoder, expert
 
     def _build_decoder(self, modality: Modality, likelihood: EventLikelihood):
         shape = likelihood.parameter_shape
@@ -179,20 +184,63 @@ def checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
             raise TypeError(
                 f"`modalities` must be a list of `Modality`. Received: {modality!r}."
             )
-    networks = [m.encoder for m in modalities] + [m.decoder for m in modalities]
-    given = [id(network) for network in networks if network is not None]
-    if len(set(given)) < len(given):
-        raise ValueError(
-            "Each `encoder` and `decoder` of `modalities` must be an object of its "
-            "own: a shared network could not be saved. Build it twice."
-        )
+    _check_networks(modalities)
     names = [modality.name for modality in modalities]
     if not names or len(set(names)) < len(names):
         raise ValueError(
             "`modalities` must be at least one, each with a name of its own. "
             f"Received names: {names}."
         )
+    for name in names:
+        for other in names:
+            if name != other and other.lower() in (
+                name.lower(),
+                name.lower() + "_bytes",
+            ):
+                raise ValueError(
+                    f"`modalities` named {name!r} and {other!r} could not be served "
+                    "together: their inputs would have one name. Rename one."
+                )
     return modalities
+
+
+def _networks(modality: Modality) -> list[tuple[str, keras.layers.Layer]]:
+    """The networks that a modality was given, each with a name for messages."""
+    pairs = (("encoder", modality.encoder), ("decoder", modality.decoder))
+    return [
+        (f"{kind} of modality {modality.name!r}", network)
+        for kind, network in pairs
+        if network is not None
+    ]
+
+
+def _check_networks(modalities: Sequence[Modality]) -> None:
+    """Raises a ValueError if a layer has two places, in this model or in two."""
+    owners: dict[int, str] = {}
+    for modality in modalities:
+        for what, network in _networks(modality):
+            for layer in {id(x): x for x in network._flatten_layers()}.values():
+                other = owners.setdefault(id(layer), what)
+                if other != what and (layer is network or layer.weights):
+                    raise ValueError(
+                        f"The {what} and the {other} share the layer {layer.name!r}. A "
+                        "shared layer could not be saved: build it twice."
+                    )
+                if layer.trainable_variables and hasattr(layer, OWNER):
+                    raise ValueError(
+                        f"The {what} has the layer {layer.name!r}, which is part of "
+                        f"model {getattr(layer, OWNER)!r} already: two models would "
+                        "train the same weights. Make new modalities for each model, "
+                        "or copies, weights included: `copy.deepcopy(modalities)`."
+                    )
+
+
+def claim_networks(modalities: Sequence[Modality], model_name: str) -> None:
+    """Marks all layers of a model, so that no second model takes them."""
+    for modality in modalities:
+        for _, network in _networks(modality):
+            for layer in network._flatten_layers():
+                layer.__dict__[OWNER] = model_name
 
 
 def checked_likelihood(modality: Modality) -> EventLikelihood:

@@ -78,6 +78,27 @@ def sum_gradients(
     return [None if gradient is None else next(summed) for gradient in gradients]
 
 
+def micro_step(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+    """Number of the batch in training; `iterations` counts steps of the weights only.
+
+    They differ where the optimizer accumulates the gradients of several batches.
+    """
+    return tf.cast(_inner(optimizer)._iterations.value, tf.int32)
+
+
+def without_missing_gradients(
+    pairs: list[tuple[Any, Any]], optimizer: keras.optimizers.Optimizer
+) -> list[tuple[Any, Any]]:
+    """Gradients and variables, of those that have a gradient in this batch.
+
+    A decoder whose modality the batch lacks has none. Where gradients are accumulated
+    it is 0: Keras would keep what the batches before gave for a later step.
+    """
+    if _inner(optimizer).gradient_accumulation_steps:
+        return [(tf.zeros_like(v) if g is None else g, v) for g, v in pairs]
+    return [(g, v) for g, v in pairs if g is not None]
+
+
 def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer that loss scaling wraps, or the optimizer."""
     return getattr(optimizer, "inner_optimizer", optimizer)

@@ -1,6 +1,7 @@
 """Draws that depend on a row and its own seed alone, whatever it is batched with.
 
-For serving, where rows of several requests are answered together.
+In serving, rows of several requests are answered together; `impute` and `sample` draw
+the same way.
 """
 
 import keras
@@ -22,27 +23,30 @@ class RowDrawsMixin(keras.Model):
     All may be called in a `tf.function`, with a number of rows that is not known.
     """
 
-    def impute_by_row(self, batch: Batch, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Every modality given what is present in each row, from one draw of z.
-
-        As `impute`: z from the posterior, styles from theirs where the modality is
-        present, else from the prior.
+    def impute_by_row(
+        self, batch: Batch, seeds: tf.Tensor, num_samples: int | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Every modality given what is present in each row; see `impute`.
 
         Args:
           batch: What `unpack_batch` gave.
           seeds: int64 `[B]`.
+          num_samples: Number of draws K of the latents; None for one.
 
         Returns:
-          Modality name to `[B, *event_shape]`, means; see `call`.
+          Modality name to means `[K, B, *event_shape]`, of None `[B, *event_shape]`;
+          see `call`.
         """
         encoded = self._encode_batch(batch)
         components, weights = self._proposal_components(encoded, batch, None)
-        points, normals = self._draws_by_row(seeds)
-        z = gathered(components, component_at(weights, points), normals[""])[0]
+        points, normals = self._draws_by_row(seeds, num_samples or 1)
+        z = gathered(components, component_at(weights, points), normals[""])
         styles = {
-            name: style.loc + tf.exp(style.log_scale) * normals[name][0]
+            name: style.loc + tf.exp(style.log_scale) * normals[name]
             for name, style in self._styles(encoded, batch).items()
         }
+        if num_samples is None:
+            z, styles = z[0], {name: style[0] for name, style in styles.items()}
         return self.decode(z, styles)
 
     def sample_by_row(self, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -54,7 +58,7 @@ class RowDrawsMixin(keras.Model):
         Returns:
           Modality name to `[B, *event_shape]`, means; see `call`.
         """
-        normals = {name: x[0] for name, x in self._draws_by_row(seeds)[1].items()}
+        normals = {name: x[0] for name, x in self._draws_by_row(seeds, 1)[1].items()}
         return self.decode(normals.pop(""), normals)
 
     def log_likelihood_by_row(
@@ -76,21 +80,19 @@ class RowDrawsMixin(keras.Model):
         log_weights = self._log_weights(
             batch.values,
             batch.present,
-            _pairs(seeds),
+            noise.seed_pairs(seeds),
             steps=steps,
             per_step=-(-num_samples // steps),
             names=None,
         )
         return estimate_from_weights(log_weights[:num_samples]).log_likelihood
 
-    def _draws_by_row(self, seeds: tf.Tensor):
-        """Points `[1, B]` and normals `[1, B, D]`, of z under the name ""."""
+    def _draws_by_row(self, seeds: tf.Tensor, count: int):
+        """Points `[K, B]` and normals `[K, B, D]`, of z under the name ""."""
         sizes = {m.name: m.style_dim for m in self.modalities if m.style_dim}
         return noise.draws_by_row(
-            _pairs(seeds), 1, {"": self.latent_dim, **sizes}, self._latent_type()
+            noise.seed_pairs(seeds),
+            count,
+            {"": self.latent_dim, **sizes},
+            self._latent_type(),
         )
-
-
-def _pairs(seeds: tf.Tensor) -> tf.Tensor:
-    """int32 `[B, 2]` of int64 `[B]`, all bits kept."""
-    return tf.bitcast(seeds, tf.int32)
