@@ -69,11 +69,12 @@ def tiny_batch(names="ab", rows: int = 8, seed: int = 1) -> dict[str, np.ndarray
 
 def fix_noise(monkeypatch, value: float = 0.0) -> None:
     """Makes every z of training and evaluation loc + scale * value."""
-    monkeypatch.setattr(
-        noise,
-        "standard_normal",
-        lambda shape, seed, dtype: tf.fill(shape, tf.cast(value, dtype)),
-    )
+
+    def constant(seed, draws, like, share=None):
+        shape = tf.concat([[draws], tf.shape(like)], axis=0)
+        return tf.fill(shape, tf.cast(value, like.dtype))
+
+    monkeypatch.setattr(noise, "normal_for", constant)
 
 
 def experts_of(model, batch) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,24 @@ class MMJSD(FixedFusionVAE):
 
     FIXED = {"subsets": "singletons_and_prior", "prior_expert": "none"}
 
+    def __init__(self, modalities, latent_dim, **kwargs):
+        """Makes and builds the model.
+
+        Args:
+          modalities: At least two; see `MultimodalVAE`.
+          latent_dim: See `MultimodalVAE`.
+          **kwargs: Arguments of `MultimodalVAE` but for `subsets` and `prior_expert`.
+
+        Raises:
+          ValueError, TypeError: If an argument is not as described.
+        """
+        super().__init__(modalities, latent_dim, **kwargs)
+        if len(self.modalities) < 2:
+            raise ValueError(
+                "`modalities` of MMJSD must be at least two: of one, half of all draws "
+                "would come from the prior. Use MoPoEVAE, which is an ordinary VAE then."
+            )
+
     def divergence(self, components, weights):
         """The Jensen-Shannon form, nats, `[B]`; components the prior, then experts."""
         here = weights > 0.0  # [B, M + 1]
