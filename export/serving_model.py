@@ -20,8 +20,14 @@ def serving_model(model: MultimodalVAE) -> MultimodalVAE:
     overflow. The weights of mixed precision are float32 anyway.
 
     Raises:
+      TypeError: If it is another kind of model.
       ExportError: If a copy is needed and can't be made.
     """
+    if not isinstance(model, MultimodalVAE):
+        raise TypeError(
+            "`model` must be a model of tf_mopoe, such as MoPoEVAE. "
+            f"Received: {type(model).__name__}."
+        )
     spread = any(
         isinstance(variable.value, tf.distribute.DistributedValues)
         for variable in model.variables

@@ -34,8 +34,8 @@ def read_values(name: str, values: Any) -> Values:
     if _hides_values(values):
         raise TypeError(
             f"Modality {name!r} is a masked array, whose mask would be ignored. Give "
-            'its `filled(0)` and the rows that are not masked as `"present"` flags '
-            "(`tf_mopoe.data.mark_missing` makes them from rows of NaN)."
+            '`x.filled(0)`, and False in the "present" flags for the rows that are '
+            "missing; `tf_mopoe.data.mark_missing` makes flags of rows of NaN."
         )
     is_array = hasattr(values, "__array__")
     if isinstance(values, STRINGS) or not (is_array or isinstance(values, Sequence)):
@@ -213,18 +213,24 @@ def to_strings(
                 f"Modality {name!r} has an empty file in row {row}. If it is missing "
                 "there, give None."
             )
-        encoded[row] = _utf8(name, value, row) if not files else bytes(value)
+        encoded[row] = _encoded(name, value, row, files=files)
     return encoded, present
 
 
-def _utf8(name: str, text: str | bytes | bytearray, row: int) -> bytes:
+def _encoded(
+    name: str, value: bytes | bytearray | str, row: int, *, files: bool
+) -> bytes:
+    """Bytes of a file, or of a text in UTF-8."""
     try:
-        return (text if isinstance(text, str) else text.decode()).encode()
+        content = value.encode() if isinstance(value, str) else bytes(value)
+        if not files:
+            content.decode()
     except UnicodeError:
         raise ValueError(
-            f"Modality {name!r} must hold text that UTF-8 can encode. "
-            f"Received {text[:40]!r} in row {row}."
+            f"Modality {name!r} must hold text in UTF-8. "
+            f"Received {value[:40]!r} in row {row}."
         ) from None
+    return content
 
 
 def _hides_values(values: Any) -> bool:
