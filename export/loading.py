@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.keras"
 #: Characters of Keras's reason that are repeated.
 MAX_REASON = 300
-#: How Keras and the library name a class or function that they do not know.
+#: How Keras and the library name a class or function that they do not know, without
+#: its package.
 UNKNOWN = re.compile(
-    r"Could not locate (class|function) '([^']+)'"
-    r"|\b([Cc]lass|[Ff]unction) '([^']+)'[^'\n]* not known"
+    r"Could not locate (class|function) '(?:[^'>]*>)?([^']+)'"
+    r"|\b([Cc]lass|[Ff]unction) '(?:[^'>]*>)?([^']+)'[^'\n]* not known"
 )
 PUBLISH = "in Python, and call export.publish.publish(model, ...) there."
 

@@ -23,9 +23,10 @@ def check_whole(
       ValueError: If it is below `least` or above `most`.
     """
     try:
-        if isinstance(value, bool):
+        # Bools of tensors have an __index__, as those of Python do.
+        if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
             raise TypeError
-        whole = operator.index(value)  # refuses NumPy's and TensorFlow's bools as well
+        whole = operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be an int. Received: {value!r}.") from None
     if least is not None and whole < least:

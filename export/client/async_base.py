@@ -134,6 +134,7 @@ class AsyncClient(abc.ABC):
         return describe(await self._retrying(self._metadata), self.target)
 
     async def _call(self, name: str, feed: MakeFeed) -> Arrays:
+        self._check_open()
         async with self._lock:
             if self._described is None:
                 self._described = await self._describe()

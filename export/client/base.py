@@ -223,6 +223,7 @@ class Client(abc.ABC):
         return describe(self._retrying(self._metadata), self.target)
 
     def _call(self, name: str, feed: MakeFeed) -> Arrays:
+        self._check_open()
         with self._lock:
             if self._described is None:
                 self._described = self._describe()

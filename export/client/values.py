@@ -138,7 +138,7 @@ def to_numbers(
         )
     if tensor.dtype.kind == "f" and values.dtype.kind != "f":
         raise TypeError(
-            f"Modality {name!r} must have a floating dtype, but is {values.dtype}: "
+            f"Modality {name!r} must have a floating dtype, not {values.dtype.name}: "
             "convert pixels of 0 to 255 with `x / 255`, and counts and other numbers "
             "with `x.astype('float32')`."
         )
