@@ -22,7 +22,13 @@ UNKNOWN = re.compile(
     r"Could not locate (class|function) '(?:[^'>]*>)?([^']+)'"
     r"|\b([Cc]lass|[Ff]unction) '(?:[^'>]*>)?([^']+)'[^'\n]* not known"
 )
-PUBLISH = "in Python, and call export.publish.publish(model, ...) there."
+#: What to do about a model that the command can't load.
+PUBLISH = "in Python, and call export.publish.publish(model, ...) there"
+REMEDIES = {
+    "unknown": f", import it, load the model {PUBLISH}",
+    "unsafe": " If you trust it, load it with keras.saving.load_model(..., "
+    f"safe_mode=False) {PUBLISH}.",
+}
 
 
 def model_file(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -82,7 +88,8 @@ def load_run(path: str | os.PathLike[str]) -> "MultimodalVAE":
     except ExportError:  # of a signal
         raise
     except Exception as error:  # whatever the constructors of a file's layers raise
-        raise ExportError(f"can't load {file}: {_reason(error)}") from None
+        message = f"can't load {file}: {reason(error, **REMEDIES)}"
+        raise ExportError(message) from None
     if not isinstance(model, MultimodalVAE):
         raise UsageError(
             f"RUN: {file} holds a {type(model).__name__}; mopoe-export publishes the "
@@ -91,22 +98,23 @@ def load_run(path: str | os.PathLike[str]) -> "MultimodalVAE":
     return model
 
 
-def _reason(error: Exception) -> str:
-    """One short line: what Keras said, without the configuration, and what to do."""
+def reason(error: Exception, *, unknown: str = "", unsafe: str = "") -> str:
+    """One short line: what Keras said, without the configuration.
+
+    Args:
+      error: What Keras raised while it built a model.
+      unknown: What to do where a class or function is not registered.
+      unsafe: What to do where a `Lambda` layer was refused.
+    """
     text = str(error.args[0] if isinstance(error, KeyError) else error)
-    if unknown := UNKNOWN.search(text):
-        kind, name = (part for part in unknown.groups() if part)
-        return (
-            f"{kind.lower()} {name!r} is not known. Register it with "
-            "keras.saving.register_keras_serializable, import it, load the model "
-            + PUBLISH
-        )
+    if found := UNKNOWN.search(text):
+        kind, name = (part for part in found.groups() if part)
+        register = "Register it with keras.saving.register_keras_serializable"
+        return f"{kind.lower()} {name!r} is not known. {register}{unknown}."
     # Keras puts the configuration, which may have 20 kB, before the point.
     text = text.rpartition("Exception encountered: ")[2]
     text = re.sub(r"\x1b\[[0-9;]*m", "", text.partition("Full object config:")[0])
-    sentences = text.split(". ")
     if "safe_mode=False" in text:
-        text = f"{'. '.join(sentences[:2])}. If you trust it, load it with "
-        return f"{text}keras.saving.load_model(..., safe_mode=False) {PUBLISH}"
+        return f"{'. '.join(text.split('. ')[:2])}.{unsafe}"
     said = textwrap.shorten(text, MAX_REASON, placeholder=" ...")
     return f"Keras says: {said or type(error).__name__}"

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from export.errors import ExportError
+from export.loading import reason
 from tf_mopoe.models import MultimodalVAE
 
 #: Dtypes of 16 bits, and policies of layers that compute in them.
@@ -43,11 +44,12 @@ def serving_model(model: MultimodalVAE) -> MultimodalVAE:
     config = _in_float32(keras.saving.serialize_keras_object(model))
     config.pop("compile_config", None)
     try:
-        copy = keras.saving.deserialize_keras_object(config)
+        # The live model's own code: a Lambda layer in it is no stranger's.
+        copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
     except (TypeError, ValueError) as error:
         raise ExportError(
             "the model can't be copied for serving: a layer of its own can't be made "
-            f"from its configuration ({str(error).splitlines()[0]})."
+            f"from its configuration: {reason(error)}"
         ) from error
     copy.set_weights(model.get_weights())
     return copy

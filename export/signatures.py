@@ -88,7 +88,7 @@ def make_signatures(
       UsageError: If a modality is not as described.
     """
     num_samples = check_whole("num_samples", num_samples, least=1, most=MAX_SAMPLES)
-    _check_names(model.modality_names)
+    check_names(model.modality_names)
     images = _check_chosen("image_bytes", image_bytes, model)
     texts = _check_chosen("text_strings", text_strings, model)
     if both := sorted(images & texts):
@@ -140,7 +140,7 @@ def _check_chosen(
     return chosen
 
 
-def _check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
     """Raises UsageError for names that TensorFlow can't serve, or that would clash."""
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name) or name == "self":

@@ -11,6 +11,7 @@ import export.portable
 from export import command, publish
 from export.errors import ExportError, UsageError
 from export.loading import load_run
+from export.serving_model import serving_model
 from tests.tiny_models import tiny_batch, tiny_modality, tiny_model
 
 RUN = "mopoe-export: error: RUN: "
@@ -224,3 +225,29 @@ def test_folder_of_a_run_is_taken_and_others_are_usage_errors(saved, tmp_path):
         load_run(tmp_path)
     (tmp_path / "model.keras").write_bytes(saved.read_bytes())
     assert load_run(tmp_path).name == "saved"
+
+
+def half(encoder):
+    """A model that is copied to be served: it computes in 16 bits."""
+    model = tiny_model([tiny_modality("a", (3,), encoder=encoder)])
+    model.encoders[0].layers[0].dtype_policy = "mixed_bfloat16"
+    return model
+
+
+def test_copy_for_serving_keeps_lambda_layers_of_the_live_model():
+    layer = keras.layers.Lambda(lambda x: 2.0 * x)
+    model = half(keras.Sequential([keras.Input((3,)), layer]))
+    copy = serving_model(model)
+    assert copy is not model
+    x = np.ones([1, 3], np.float32)
+    assert copy.encoders[0](x).numpy().tolist() == [[2.0] * 3]
+
+
+def test_copy_for_serving_names_a_class_that_is_not_registered(monkeypatch):
+    model = half(keras.Sequential([keras.Input((3,)), OwnLayer()]))
+    registered = keras.saving.get_registered_name(OwnLayer)
+    monkeypatch.delitem(keras.saving.get_custom_objects(), registered)
+    monkeypatch.setattr(OwnLayer, "__module__", "no_module_that_could_be_imported")
+    monkeypatch.delitem(globals(), "OwnLayer")
+    with pytest.raises(ExportError, match="class 'OwnLayer' is not known.*able.$"):
+        serving_model(model)
