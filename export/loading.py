@@ -19,7 +19,7 @@ MAX_REASON = 300
 #: How Keras and the library name a class or function that they do not know, without
 #: its package.
 UNKNOWN = re.compile(
-    r"Could not locate (class|function) '(?:[^'>]*>)?([^']+)'"
+    r"(?:Could not locate|can't be rebuilt:) (class|function) '(?:[^'>]*>)?([^']+)'"
     r"|\b([Cc]lass|[Ff]unction) '(?:[^'>]*>)?([^']+)'[^'\n]* not known"
 )
 #: What to do about a model that the command can't load.

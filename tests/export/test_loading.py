@@ -187,11 +187,18 @@ def test_what_is_not_registered_is_named_with_what_to_do(
 
 
 @pytest.mark.parametrize("error", [TypeError, ValueError])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "`encoder` of modality 'a': class 'Mine' is not known. Import it.",
+        "A network of the model can't be rebuilt: class 'Mine'. Import the module.",
+    ],
+)
 def test_the_librarys_own_word_for_an_unknown_class_is_understood(
-    saved, monkeypatch, error
+    saved, monkeypatch, error, said
 ):
     def fail(*_, **__):
-        raise error("`encoder` of modality 'a': class 'Mine' is not known. Import it.")
+        raise error(said)
 
     monkeypatch.setattr(keras.saving, "load_model", fail)
     with pytest.raises(ExportError, match="class 'Mine' is not known. Register it"):
