@@ -41,11 +41,10 @@ def serving_model(model: MultimodalVAE) -> MultimodalVAE:
         return model
     if tf.distribute.has_strategy():
         raise ExportError("publish the model outside of its strategy's scope().")
-    config = _in_float32(keras.saving.serialize_keras_object(model))
-    config.pop("compile_config", None)
     try:
-        # The live model's own code: a Lambda layer in it is no stranger's.
-        copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
+        config = _in_float32(keras.saving.serialize_keras_object(model))
+        config.pop("compile_config", None)
+        copy = keras.saving.deserialize_keras_object(config)
     except (TypeError, ValueError) as error:
         raise ExportError(
             "the model can't be copied for serving: a layer of its own can't be made "
