@@ -25,7 +25,8 @@ import tensorflow as tf
 from export.c_session import CSession
 from export.contract import BATCH_SIZES, MAX_BATCH_SIZE, RECONSTRUCT
 from export.examples import make_inputs
-from export.publish import load_run, write_saved_model
+from export.loading import load_run
+from export.publish import write_saved_model
 from export.serving_model import serving_model
 from export.signatures import Signature, make_signatures
 from tf_mopoe import Modality, MoPoEVAE

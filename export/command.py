@@ -1,14 +1,17 @@
-"""`mopoe-export`: publishes a trained run for TensorFlow Serving."""
+"""`mopoe-export`: publishes a trained model for TensorFlow Serving."""
 
 import argparse
 import os
 import pathlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from export.contract import MAX_SAMPLES, NUM_SAMPLES
 from export.errors import ExportError, UsageError
+from export.loading import load_run
+from export.whole_numbers import check_whole
 
 #: Signals at which nothing is left behind, Ctrl-C beside them.
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
@@ -30,15 +33,21 @@ def make_parser() -> ArgumentParser:
         usage="mopoe-export RUN SERVING_DIR [options] | "
         "mopoe-export RUN OUT --format {litert,onnx} | "
         "mopoe-export --verify VERSION_DIR",
-        description="Publish RUN's model as SERVING_DIR/<model name>/<version>/, "
-        "or write its networks into OUT for another runtime.",
+        description="Publish a model as SERVING_DIR/<model name>/<version>/, or write "
+        "its networks into OUT for another runtime. RUN is a run's folder, or a file "
+        "that model.save('model.keras') wrote.",
     )
-    parser.add_argument("run", metavar="RUN", nargs="?", help="the run's folder")
+    parser.add_argument(
+        "run", metavar="RUN", nargs="?", help="a run's folder, or a .keras file"
+    )
     parser.add_argument(
         "serving_dir", metavar="SERVING_DIR", nargs="?", help="where models are served"
     )
     parser.add_argument(
-        "--keep", metavar="N", type=_count, help="delete all but the N newest versions"
+        "--keep",
+        metavar="N",
+        type=_count(),
+        help="delete all but the N newest versions",
     )
     parser.add_argument(
         "--image-bytes",
@@ -55,8 +64,8 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--num-samples",
         metavar="K",
-        type=_count,
-        help="importance samples of log_likelihood (default: 100)",
+        type=_count(MAX_SAMPLES),
+        help=f"importance samples of log_likelihood (default: {NUM_SAMPLES})",
     )
     parser.add_argument(
         "--format",
@@ -69,10 +78,18 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
-    return int(text)
+def _count(most: int | None = None) -> Callable[[str], int]:
+    """Reads a whole number from 1 to `most`."""
+    limit = "from 1" if most is None else f"from 1 to {most}"
+
+    def read(text: str) -> int:
+        try:
+            return check_whole("number", int(text), least=1, most=most)
+        except ValueError:
+            message = f"must be a whole number {limit}, not {text[:40]!r}"
+            raise argparse.ArgumentTypeError(message) from None
+
+    return read
 
 
 def run(options: argparse.Namespace) -> None:
@@ -96,13 +113,9 @@ def run(options: argparse.Namespace) -> None:
     if options.format is not None and chosen:
         field = next(iter(chosen)).replace("_", "-")
         raise UsageError(f"--{field} is of no use with --format.")
-    if not pathlib.Path(options.run, "model.keras").is_file():
-        raise UsageError(
-            f"RUN: {options.run} has no model.keras. Train with mopoe-train first."
-        )
-    from export.publish import load_run, publish
-
     model = load_run(options.run)
+    from export.publish import publish
+
     if options.format is None:
         print(f"Published {publish(model, options.serving_dir, **chosen)}")
         return

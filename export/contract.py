@@ -15,9 +15,13 @@ LOG_LIKELIHOOD = "log_likelihood"
 FLAG_PREFIX = "has_"
 #: After the name of an image modality that is sent as a JPEG or PNG file.
 BYTES_SUFFIX = "_bytes"
-#: int64 `[B]`: a row's answer depends on the row and its seed alone.
+#: int64 `[B]`: a row's answer depends on the row and its seed alone. Clients make the
+#: seeds of one int by `export.row_seeds`.
 SEED = "seed"
 
 #: Sizes to which a batching server pads; warm-up records have each.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 MAX_BATCH_SIZE = BATCH_SIZES[-1]
+
+#: Importance samples of `log_likelihood`: unless told otherwise, and at most.
+NUM_SAMPLES, MAX_SAMPLES = 100, 1_000_000

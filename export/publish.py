@@ -6,18 +6,19 @@ import pathlib
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
+from export.contract import NUM_SAMPLES
 from export.errors import ExportError, UsageError
 from export.examples import write_examples
 from export.server_config import write_server_files
 from export.serving_model import serving_model
-from export.signatures import NUM_SAMPLES, Signature, make_signatures
+from export.signatures import Signature, make_signatures
 from export.versions import release, staged
 from export.warmup import write_warmup
+from export.whole_numbers import check_whole
 from tf_mopoe.models import MultimodalVAE
 
 #: What the verifying process runs, with the folder of this package's parent in front.
@@ -25,29 +26,6 @@ CHECK = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from export.session_check import main; sys.exit(main(sys.argv[2:]))"
 )
-
-
-def load_run(run: str | os.PathLike[str]) -> MultimodalVAE:
-    """Loads the model of a run folder.
-
-    Raises:
-      UsageError: If there is none.
-      ExportError: If it can't be loaded.
-    """
-    path = pathlib.Path(run, "model.keras")
-    if not path.is_file():
-        raise UsageError(f"RUN: {path} does not exist. Train with mopoe-train first.")
-    try:
-        return keras.saving.load_model(path)
-    except (OSError, ValueError, zipfile.BadZipFile):
-        raise ExportError(
-            f"can't load {path}: it is damaged, or of another version of the library."
-        ) from None
-    except TypeError as error:  # what Keras raises for a class that it doesn't know
-        raise ExportError(
-            f"can't load {path}: {str(error).splitlines()[0]} A model with layers of "
-            "your own is published from Python, by export.publish.publish(model, ...)."
-        ) from None
 
 
 def publish(
@@ -69,27 +47,28 @@ def publish(
     Args:
       model: The model; call this outside of a strategy's scope.
       serving_dir: Where TensorFlow Serving finds its models.
-      keep: So many of the newest versions stay, at least 1; None: all.
+      keep: Number of newest versions to keep, at least 1; None for all.
       image_bytes, text_strings, num_samples: See `export.signatures.make_signatures`.
 
     Returns:
       The version's folder.
 
     Raises:
-      UsageError: If an argument is not as described, or the folder can't be written.
+      TypeError, ValueError: If `model`, `keep` or `num_samples` is not as described.
+      UsageError: If another argument is not, or the folder can't be written.
       ExportError: If the verification fails, and nothing is left behind; or if older
         versions can't be deleted or the server's files not be written, and the
         message says that the version was published.
     """
-    if keep is not None and keep < 1:
-        raise UsageError(f"keep must be a whole number from 1. Received: {keep!r}.")
+    if keep is not None:
+        keep = check_whole("keep", keep, least=1)
+    model = serving_model(model)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", model.name):
         raise UsageError(
             "the model's name becomes a folder and part of URLs: it must be letters, "
             "digits, '_', '.' and '-', starting with a letter or digit. Received: "
             f"{model.name!r}. Give the model another `name`."
         )
-    model = serving_model(model)
     signatures = make_signatures(
         model,
         image_bytes=image_bytes,
@@ -114,7 +93,7 @@ def publish(
         file = error.filename or "the server's files"
         raise ExportError(
             f"published {version}, but can't write {file}: {error.strerror or error}. "
-            "Mend that before you export again."
+            "Fix that before exporting again."
         ) from error
     if left_alone:
         logging.getLogger(__name__).warning(

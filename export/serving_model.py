@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from export.errors import ExportError
+from export.loading import reason
 from tf_mopoe.models import MultimodalVAE
 
 #: Dtypes of 16 bits, and policies of layers that compute in them.
@@ -20,8 +21,14 @@ def serving_model(model: MultimodalVAE) -> MultimodalVAE:
     overflow. The weights of mixed precision are float32 anyway.
 
     Raises:
+      TypeError: If it is another kind of model.
       ExportError: If a copy is needed and can't be made.
     """
+    if not isinstance(model, MultimodalVAE):
+        raise TypeError(
+            "`model` must be a model of tf_mopoe, such as MoPoEVAE. "
+            f"Received: {type(model).__name__}."
+        )
     spread = any(
         isinstance(variable.value, tf.distribute.DistributedValues)
         for variable in model.variables
@@ -34,14 +41,14 @@ def serving_model(model: MultimodalVAE) -> MultimodalVAE:
         return model
     if tf.distribute.has_strategy():
         raise ExportError("publish the model outside of its strategy's scope().")
-    config = _in_float32(keras.saving.serialize_keras_object(model))
-    config.pop("compile_config", None)
     try:
+        config = _in_float32(keras.saving.serialize_keras_object(model))
+        config.pop("compile_config", None)
         copy = keras.saving.deserialize_keras_object(config)
     except (TypeError, ValueError) as error:
         raise ExportError(
             "the model can't be copied for serving: a layer of its own can't be made "
-            f"from its configuration ({str(error).splitlines()[0]})."
+            f"from its configuration: {reason(error)}"
         ) from error
     copy.set_weights(model.get_weights())
     return copy

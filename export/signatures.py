@@ -8,7 +8,7 @@ middle fails the batch, as TensorFlow's decoders do.
 """
 
 import keyword
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -19,18 +19,18 @@ from export.contract import (
     FLAG_PREFIX,
     IMPUTE,
     LOG_LIKELIHOOD,
+    MAX_SAMPLES,
+    NUM_SAMPLES,
     RECONSTRUCT,
     SAMPLE,
     SEED,
 )
 from export.errors import UsageError
 from export.raw_inputs import check_image, check_text, decode_images, decode_text
+from export.whole_numbers import check_whole
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.models.batches import Batch
 
-#: Importance samples of `log_likelihood`, unless told otherwise.
-NUM_SAMPLES = 100
-MOST_SAMPLES = 1_000_000
 #: Larger magnitudes are read as this: sums in a network would overflow, and become NaN.
 LARGEST = 1e18
 
@@ -80,24 +80,20 @@ def make_signatures(
         `[B]`, resized to the model's shape, in [0, 1].
       text_strings: Modalities that come as strings `[B]`, in the symbols of
         `tf_mopoe.data.texts`.
-      num_samples: K, importance samples of `log_likelihood`.
+      num_samples: K, number of importance samples of `log_likelihood`.
 
     Raises:
-      UsageError: If an argument is not as described.
+      TypeError, ValueError: If `num_samples` is no whole number from 1 to a million, or
+        names do not come as a sequence.
+      UsageError: If a modality is not as described.
     """
-    if not 1 <= num_samples <= MOST_SAMPLES:
-        raise UsageError(
-            f"num_samples must be a whole number from 1 to {MOST_SAMPLES}. "
-            f"Received: {num_samples!r}."
-        )
-    _check_names(model.modality_names)
-    for field, names in (("image_bytes", image_bytes), ("text_strings", text_strings)):
-        unknown = sorted(set(names) - set(model.modality_names))
-        if unknown:
-            raise UsageError(
-                f"{field} names {unknown}; this model has {list(model.modality_names)}."
-            )
-    raw = _RawInputs(model, image_bytes, text_strings)
+    num_samples = check_whole("num_samples", num_samples, least=1, most=MAX_SAMPLES)
+    check_names(model.modality_names)
+    images = _check_chosen("image_bytes", image_bytes, model)
+    texts = _check_chosen("text_strings", text_strings, model)
+    if both := sorted(images & texts):
+        raise UsageError(f"image_bytes and text_strings both name {both}. Choose one.")
+    raw = _RawInputs(model, images, texts)
     seed = {SEED: tf.TensorSpec([None], tf.int64, name=SEED)}
 
     def reconstruct(flat):
@@ -131,7 +127,20 @@ def make_signatures(
     }
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_chosen(
+    field: str, names: Iterable[str], model: MultimodalVAE
+) -> frozenset[str]:
+    if isinstance(names, str):
+        raise TypeError(f"`{field}` must be a list of names. Received: {names!r}.")
+    chosen = frozenset(names)
+    if unknown := sorted(chosen - set(model.modality_names), key=str):
+        raise UsageError(
+            f"{field} names {unknown}; this model has {list(model.modality_names)}."
+        )
+    return chosen
+
+
+def check_names(names: Sequence[str]) -> None:
     """Raises UsageError for names that TensorFlow can't serve, or that would clash."""
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
@@ -155,9 +164,9 @@ class _RawInputs:
       inputs: Input name to specification.
     """
 
-    def __init__(self, model, image_bytes, text_strings):
+    def __init__(self, model, images: frozenset[str], texts: frozenset[str]):
         self._model = model
-        self._images, self._texts = frozenset(image_bytes), frozenset(text_strings)
+        self._images, self._texts = images, texts
         self.inputs: dict[str, tf.TensorSpec] = {}
         for modality, likelihood in zip(model.modalities, model.likelihoods):
             name, shape = modality.name, (None, *modality.event_shape)

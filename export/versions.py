@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 
 from export.errors import ExportError
+from export.whole_numbers import check_whole
 
 #: Folders that no server looks at: being written, or being deleted.
 PREFIX = ".mopoe-"
@@ -64,19 +65,19 @@ def release(
     Args:
       folder: What `staged` gave, complete.
       base: The model's folder, as given to `staged`.
-      keep: How many versions to keep, the highest; all if None.
+      keep: Number of highest versions to keep, at least 1; None for all.
 
     Returns:
       The version's folder.
 
     Raises:
-      ValueError: If `keep` is below 1; nothing is released.
+      TypeError, ValueError: If `keep` is no whole number from 1; nothing is released.
       OSError: If `base` can't be written.
       ExportError: If an older version can't be deleted; the new one has appeared
         already, and stays.
     """
-    if keep is not None and keep < 1:
-        raise ValueError(f"`keep` must be at least 1, or None. Received: {keep}.")
+    if keep is not None:
+        keep = check_whole("keep", keep, least=1)
     base = pathlib.Path(base)
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:

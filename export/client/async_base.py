@@ -11,16 +11,19 @@ import tenacity
 from export.client.base import (
     NOT_READY,
     STALE,
-    Inputs,
+    Description,
     MakeFeed,
     Self,
     closed_error,
+    describe,
     feed_of,
     feed_of_draws,
+    feed_with_seeds,
 )
-from export.client.errors import retry_policy
+from export.client.batches import Inputs
+from export.client.errors import ServingError, retry_policy
 from export.client.feeds import Arrays, check_answer, join, split
-from export.client.served_model import ServedModel, Signature, parse_metadata
+from export.client.served_model import ServedModel, Signature
 from export.client.target import Target
 from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE
 
@@ -36,11 +39,11 @@ class AsyncClient(abc.ABC):
     """
 
     def __init__(self, target: Target):
-        """Connects nowhere yet; arguments and errors as `Client`'s."""
+        """No connection is opened until the first call; see `Client`."""
         self.target = target.checked()
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._served: ServedModel | None = None
+        self._described: Description | None = None
         self._lock = asyncio.Lock()
 
     async def reconstruct(self, inputs: Inputs) -> Arrays:
@@ -53,7 +56,7 @@ class AsyncClient(abc.ABC):
 
     async def impute(self, inputs: Inputs, seed: Any = 0) -> Arrays:
         """As `Client.impute`."""
-        return await self._call(IMPUTE, feed_of(inputs, seed))
+        return await self._call(IMPUTE, feed_with_seeds(inputs, seed))
 
     async def sample(self, n: int, seed: Any = 0) -> Arrays:
         """As `Client.sample`."""
@@ -61,7 +64,7 @@ class AsyncClient(abc.ABC):
 
     async def log_likelihood(self, inputs: Inputs, seed: Any = 0) -> np.ndarray:
         """As `Client.log_likelihood`."""
-        answer = await self._call(LOG_LIKELIHOOD, feed_of(inputs, seed))
+        answer = await self._call(LOG_LIKELIHOOD, feed_with_seeds(inputs, seed))
         return answer[LOG_LIKELIHOOD]
 
     async def ready(self) -> bool:
@@ -127,22 +130,28 @@ class AsyncClient(abc.ABC):
         policy = retry_policy(self.target.retries)
         return await tenacity.AsyncRetrying(**policy)(attempt)
 
-    async def _describe(self) -> ServedModel:
-        return parse_metadata(await self._retrying(self._metadata), self.target)
+    async def _describe(self) -> Description:
+        return describe(await self._retrying(self._metadata), self.target)
 
     async def _call(self, name: str, feed: MakeFeed) -> Arrays:
+        self._check_open()
         async with self._lock:
-            if self._served is None:
-                self._served = await self._describe()
-            served = self._served
+            if self._described is None:
+                self._described = await self._describe()
+            before = self._described
         try:
-            return await self._ask(served, name, feed)
-        except STALE:
-            fresh = await self._describe()
-            if fresh == served:
+            return await self._ask(before.served, name, feed)
+        except STALE as error:
+            if not before.may_be_outdated(error):
                 raise
-        self._served = fresh
-        return await self._ask(fresh, name, feed)
+            try:
+                fresh = await self._describe()
+            except ServingError:
+                raise error from None  # a server that is gone did not cause it
+            self._described = fresh
+            if fresh.served == before.served:
+                raise
+        return await self._ask(fresh.served, name, feed)
 
     async def _ask(self, served: ServedModel, name: str, feed: MakeFeed) -> Arrays:
         signature = served.signature(name)

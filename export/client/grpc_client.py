@@ -72,22 +72,22 @@ class GrpcClient(Client):
         max_batch_size: int = MAX_BATCH_SIZE,
         credentials: grpc.ChannelCredentials | None = None,
     ):
-        """Connects nowhere yet.
+        """No connection is opened until the first call.
 
         Args:
-          address: Such as "localhost:8500".
-          model: Name.
-          version: Number; None for the newest (or `label`).
+          address: Address of the server, such as "localhost:8500".
+          model: Name of the model.
+          version: Number of the version; None for the newest (or `label`).
           label: Version label; None for none.
           timeout: Seconds after which one attempt fails: its deadline.
           retries: Attempts after the first, where the code is UNAVAILABLE or
             RESOURCE_EXHAUSTED.
-          max_batch_size: Rows of one request at most; the server's limit.
-          credentials: For TLS, as `grpc.ssl_channel_credentials` makes them.
+          max_batch_size: Largest number of rows of one request; the server's limit.
+          credentials: Credentials for TLS, of `grpc.ssl_channel_credentials`.
 
         Raises:
           TypeError: If an argument has the wrong type.
-          ValueError: If an argument can't be meant.
+          ValueError: If an argument is invalid.
         """
         super().__init__(
             Target(address, model, version, label, timeout, retries, max_batch_size)
@@ -132,7 +132,7 @@ class AsyncGrpcClient(AsyncClient):
         max_batch_size: int = MAX_BATCH_SIZE,
         credentials: grpc.ChannelCredentials | None = None,
     ):
-        """Connects nowhere yet; arguments and errors as `GrpcClient`'s."""
+        """No connection is opened until the first call; see `GrpcClient`."""
         super().__init__(
             Target(address, model, version, label, timeout, retries, max_batch_size)
         )

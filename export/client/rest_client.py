@@ -55,23 +55,23 @@ class RestClient(Client):
         max_batch_size: int = MAX_BATCH_SIZE,
         headers: Mapping[str, str] | None = None,
     ):
-        """Connects nowhere yet.
+        """No connection is opened until the first call.
 
         Args:
-          address: Such as "http://localhost:8501".
-          model: Name.
-          version: Number; None for the newest (or `label`).
+          address: Address of the server, such as "http://localhost:8501".
+          model: Name of the model.
+          version: Number of the version; None for the newest (or `label`).
           label: Version label; None for none.
           timeout: Seconds that one attempt waits for a connection, and then each time
             for the server to take or send something.
           retries: Attempts after the first, where no connection could be made or kept,
             or the status is 429, 502 or 503.
-          max_batch_size: Rows of one request at most; the server's limit.
-          headers: Sent with every request.
+          max_batch_size: Largest number of rows of one request; the server's limit.
+          headers: HTTP headers of every request.
 
         Raises:
           TypeError: If an argument has the wrong type.
-          ValueError: If an argument can't be meant.
+          ValueError: If an argument is invalid.
         """
         super().__init__(
             Target(address, model, version, label, timeout, retries, max_batch_size)
@@ -114,7 +114,7 @@ class AsyncRestClient(AsyncClient):
         max_batch_size: int = MAX_BATCH_SIZE,
         headers: Mapping[str, str] | None = None,
     ):
-        """Connects nowhere yet; arguments and errors as `RestClient`'s."""
+        """No connection is opened until the first call; see `RestClient`."""
         super().__init__(
             Target(address, model, version, label, timeout, retries, max_batch_size)
         )

@@ -1,26 +1,25 @@
 """Which model is asked, where, and how."""
 
-import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from export.contract import MAX_BATCH_SIZE
+from export.whole_numbers import INT64, check_whole
 
 #: Seconds; sockets can't count much further.
-LONGEST_TIMEOUT = 86_400
-LARGEST_VERSION = 2**63 - 1
+MAX_TIMEOUT = 86_400
 
 
 class Target(NamedTuple):
     """Which model is asked, where, and how.
 
     Attributes:
-      address: Of the server.
-      model: Name.
-      version: Number; None for the newest (or `label`).
+      address: Address of the server.
+      model: Name of the model.
+      version: Number of the version; None for the newest (or `label`).
       label: Version label, such as "stable"; None for none.
       timeout: Seconds for one attempt.
       retries: Attempts after the first.
-      max_batch_size: Rows of one request at most.
+      max_batch_size: Largest number of rows of one request.
     """
 
     address: str
@@ -38,7 +37,7 @@ class Target(NamedTuple):
         return f"model {self.model!r}{wanted} at {self.address}"
 
     def checked(self) -> "Target":
-        """The same with Python's numbers; refuses what can't be meant.
+        """The same with Python's numbers; refuses invalid arguments.
 
         Raises:
           TypeError: Naming the argument that has the wrong type.
@@ -55,41 +54,24 @@ class Target(NamedTuple):
         if self.version is not None and self.label is not None:
             raise ValueError("Give `version` or `label`, not both.")
         version = self.version
-        if (
-            version is not None
-            and (version := check_whole("version", version, 0)) > LARGEST_VERSION
-        ):
-            raise ValueError(f"`version` must fit into int64. Received: {version}.")
+        if version is not None:
+            version = check_whole("version", version, least=0, most=INT64[1])
         try:
-            possible = 0 < self.timeout <= LONGEST_TIMEOUT
+            if isinstance(self.timeout, bool):
+                raise TypeError
+            possible = 0 < self.timeout <= MAX_TIMEOUT
         except TypeError:
             raise TypeError(
                 f"`timeout` must be a number of seconds. Received: {self.timeout!r}."
             ) from None
         if not possible:
             raise ValueError(
-                f"`timeout` must be above 0 and at most {LONGEST_TIMEOUT} s. "
+                f"`timeout` must be above 0 and at most {MAX_TIMEOUT} s. "
                 f"Received: {self.timeout}."
             )
         return self._replace(
             version=version,
             timeout=float(self.timeout),
-            retries=check_whole("retries", self.retries, 0),
-            max_batch_size=check_whole("max_batch_size", self.max_batch_size, 1),
+            retries=check_whole("retries", self.retries, least=0),
+            max_batch_size=check_whole("max_batch_size", self.max_batch_size, least=1),
         )
-
-
-def check_whole(name: str, value: Any, least: int) -> int:
-    """`value` as an int.
-
-    Raises:
-      TypeError: If it is no whole number.
-      ValueError: If it is below `least`.
-    """
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an int. Received: {value!r}.") from None
-    if whole < least:
-        raise ValueError(f"`{name}` must be {least} or more. Received: {value}.")
-    return whole

@@ -1,4 +1,8 @@
-"""One modality's values, checked before they travel."""
+"""One modality's values and flags, checked before they travel.
+
+`read_values` and `read_flag` check what can be checked without the server; `to_numbers`
+and `to_strings` what needs its description.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +12,114 @@ import numpy as np
 
 from export.client.served_model import Tensor
 
+#: Numbers `[B, ...]`, or B times bytes, str, or what stands for a missing value.
+Values = np.ndarray | list[Any]
 
-def checked_numbers(
-    name: str, values: Any, flag: Any, tensor: Tensor
+STRINGS = (bytes, bytearray, str)
+
+
+def read_values(name: str, values: Any) -> Values:
+    """One modality's values, whatever container they come in.
+
+    Args:
+      name: Name of the modality.
+      values: Numbers `[B, ...]` as an array, a tensor or nested lists; or B files
+        (bytes) or texts (str), None or NaN where missing, as a sequence, an array or a
+        pandas column.
+
+    Raises:
+      TypeError: If it is none of these, or a masked array that hides values.
+      ValueError: If nested lists differ in length.
+    """
+    if _hides_values(values):
+        raise TypeError(
+            f"Modality {name!r} is a masked array, whose mask would be ignored. Give "
+            '`x.filled(0)`, and False in the "present" flags for the rows that are '
+            "missing; `tf_mopoe.data.mark_missing` makes flags of rows of NaN."
+        )
+    is_array = hasattr(values, "__array__")
+    if isinstance(values, STRINGS) or not (is_array or isinstance(values, Sequence)):
+        raise TypeError(_not_rows(name, type(values).__name__))
+    if not is_array and any(isinstance(v, (*STRINGS, type(None))) for v in values):
+        return list(values)  # NumPy would make "1" of a 1 beside a str
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Modality {name!r} must be an array: {error}") from None
+    if array.ndim == 0:
+        raise TypeError(_not_rows(name, f"a single {array.dtype}"))
+    if array.dtype.kind in "biuf":
+        return array
+    if array.dtype.kind in "OSTU" and array.ndim == 1:
+        return np.asarray(values, object).tolist()
+    raise TypeError(
+        f"Modality {name!r} must hold numbers. Received dtype: {array.dtype}."
+    )
+
+
+def read_flag(name: str, flag: Any, rows: int) -> np.ndarray:
+    """One modality's flags, bool `[B]`.
+
+    Args:
+      name: Name of the modality.
+      flag: Bools as an array, a tensor, a list or a pandas column.
+      rows: B.
+
+    Raises:
+      TypeError: If they are not bools, or a masked array that hides some.
+      ValueError: If they are not one a row.
+    """
+    if _hides_values(flag):
+        raise TypeError(
+            f"`present` is a masked array for modality {name!r}, whose mask would be "
+            "ignored. Give bool for every row, e.g. `flag.filled(False)`."
+        )
+    try:
+        array = np.asarray(flag)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
+    is_bool = array.dtype.kind == "O" and array.ndim == 1
+    if is_bool and all(isinstance(value, (bool, np.bool_)) for value in array):
+        array = array.astype(bool)
+    if array.size == 0 and isinstance(flag, Sequence):
+        array = array.astype(bool)  # NumPy makes floats of []
+    if array.dtype != bool:
+        raise TypeError(
+            f"`present` must be bool for modality {name!r}. Received: {array.dtype}."
+        )
+    if array.shape != (rows,):
+        raise ValueError(
+            f"`present` must have shape [{rows}] for modality {name!r}, one flag a "
+            f"row. Received: {list(array.shape)}."
+        )
+    return array
+
+
+def check_items(name: str, items: Sequence[Any], flag: np.ndarray | None) -> None:
+    """Checks a list of `read_values`: files or texts in the rows that are present.
+
+    Raises:
+      TypeError: If a present row has something else.
+    """
+    for row, value in enumerate(items):
+        is_missing = _is_nothing(value) if flag is None else not flag[row]
+        if not is_missing and not isinstance(value, STRINGS):
+            raise TypeError(
+                f"Modality {name!r} must be an array of numbers, or bytes or str, None "
+                f"where missing. Received {type(value).__name__} in row {row} of a "
+                "sequence of objects. Convert numbers with `x.astype('float32')`, and "
+                'mark missing rows in the "present" flags.'
+            )
+
+
+def to_numbers(
+    name: str, values: Values, flag: np.ndarray | None, tensor: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """Numbers in the served dtype, and which rows are present.
 
     Args:
-      name: Of the modality.
-      values: `[B, *event_shape]`.
+      name: Name of the modality.
+      values: What `read_values` gave.
       flag: bool `[B]`, or None where all rows are present.
       tensor: What is served.
 
@@ -28,50 +131,52 @@ def checked_numbers(
       ValueError: If a shape is wrong, or a value that is present is not finite or has
         no equal in the served dtype.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"Modality {name!r} must be an array: {error}") from None
-    if array.dtype.kind not in "biuf":
+    if isinstance(values, list):
         raise TypeError(
-            f"Modality {name!r} must hold numbers. Received dtype: {array.dtype}."
+            f"Modality {name!r} must hold numbers; the model is served with neither "
+            f"files nor texts for it. Received: {_kinds(values)}."
         )
-    if array.ndim < 1 or array.shape[1:] != tensor.event_shape:
+    if tensor.dtype.kind == "f" and values.dtype.kind != "f":
+        raise TypeError(
+            f"Modality {name!r} must have a floating dtype, not {values.dtype.name}: "
+            "convert pixels of 0 to 255 with `x / 255`, and counts and other numbers "
+            "with `x.astype('float32')`."
+        )
+    if values.shape[1:] != tensor.event_shape:
         expected = ", ".join(["B", *map(str, tensor.event_shape)])
         raise ValueError(
             f"Modality {name!r} must have shape [{expected}]. "
-            f"Received: {list(array.shape)}."
+            f"Received: {list(values.shape)}."
         )
-    present = _checked_flag(name, flag, len(array))
+    present = np.ones([len(values)], bool) if flag is None else flag
     rows = present.reshape([-1] + [1] * len(tensor.event_shape))
-    array = np.where(rows, array, np.zeros([], array.dtype))
+    values = np.where(rows, values, np.zeros([], values.dtype))
     with np.errstate(over="ignore", invalid="ignore"):
-        cast = array.astype(tensor.dtype)
+        cast = values.astype(tensor.dtype)
     if tensor.dtype.kind == "f":
         wrong = ~np.isfinite(cast)
         expected = f"finite {tensor.dtype} values"
     else:
-        wrong = cast != array
+        wrong = cast != values
         expected = f"whole numbers that fit into {tensor.dtype}"
     if wrong.any():
         place = tuple(int(index) for index in np.argwhere(wrong)[0])
         raise ValueError(
             f"Modality {name!r} must hold {expected} in rows where it is present. "
-            f"Received {array[place]} in row {place[0]}. If it is missing there, say "
+            f"Received {values[place]} in row {place[0]}. If it is missing there, say "
             f'so: "present": {{{name!r}: ...}}.'
         )
     return cast, present
 
 
-def checked_strings(
-    name: str, values: Any, flag: Any, *, files: bool
+def to_strings(
+    name: str, values: Values, flag: np.ndarray | None, *, files: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Files or texts as bytes, and which rows are present.
 
     Args:
-      name: Of the modality.
-      values: B times bytes or str, None or NaN where missing: a sequence, or what
-        NumPy can make an array of, such as a pandas column.
+      name: Name of the modality.
+      values: What `read_values` gave.
       flag: bool `[B]`, or None where all rows are present that have a value.
       files: Whether only bytes are taken, and none that are empty.
 
@@ -79,23 +184,22 @@ def checked_strings(
       Objects of bytes `[B]`, empty where missing, and bool `[B]`.
 
     Raises:
-      TypeError: If `values` is not such a sequence, or a present row has no value.
-      ValueError: If a present row has an empty file, or text that can't be encoded.
+      TypeError: If a present row has no value, or another than bytes or str.
+      ValueError: If a present row has an empty file, or text that is not UTF-8.
     """
-    kinds = (bytes, bytearray) if files else (bytes, bytearray, str)
+    kinds = (bytes, bytearray) if files else STRINGS
     expected = "bytes, each a JPEG or PNG file" if files else "str"
-    if hasattr(values, "__array__"):
-        values = np.asarray(values, object).tolist()
-    if isinstance(values, kinds + (str,)) or not isinstance(values, Sequence):
+    if isinstance(values, np.ndarray) and values.ndim > 1:
         raise TypeError(
             f"Modality {name!r} must be a sequence of {expected}, None where missing. "
-            f"Received: {type(values).__name__}."
+            f"Received: an array of {values.dtype} of shape {list(values.shape)}."
         )
-    present = _checked_flag(name, flag, len(values))
-    if flag is None:
-        present = np.array([not _is_nothing(value) for value in values], bool)
-    encoded = np.full([len(values)], b"", object)
-    for row, value in enumerate(values):
+    items = values if isinstance(values, list) else values.tolist()
+    present = flag
+    if present is None:
+        present = np.array([not _is_nothing(value) for value in items], bool)
+    encoded = np.full([len(items)], b"", object)
+    for row, value in enumerate(items):
         if not present[row]:
             continue
         if not isinstance(value, kinds):
@@ -109,14 +213,31 @@ def checked_strings(
                 f"Modality {name!r} has an empty file in row {row}. If it is missing "
                 "there, give None."
             )
-        try:
-            encoded[row] = value.encode() if isinstance(value, str) else bytes(value)
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"Modality {name!r} must hold text that UTF-8 can encode. "
-                f"Received {value!r} in row {row}."
-            ) from None
+        encoded[row] = _encoded(name, value, row, files=files)
     return encoded, present
+
+
+def _encoded(
+    name: str, value: bytes | bytearray | str, row: int, *, files: bool
+) -> bytes:
+    """Bytes of a file, or of a text in UTF-8."""
+    try:
+        content = value.encode() if isinstance(value, str) else bytes(value)
+        if not files:
+            content.decode()
+    except UnicodeError:
+        raise ValueError(
+            f"Modality {name!r} must hold text in UTF-8. "
+            f"Received {value[:40]!r} in row {row}."
+        ) from None
+    return content
+
+
+def _hides_values(values: Any) -> bool:
+    """Whether it is, or a list in it has, a masked array with a masked value."""
+    if isinstance(values, np.ma.MaskedArray):
+        return bool(np.ma.is_masked(values))
+    return isinstance(values, (list, tuple)) and any(map(_hides_values, values))
 
 
 def _is_nothing(value: Any) -> bool:
@@ -124,17 +245,12 @@ def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _checked_flag(name: str, flag: Any, rows: int) -> np.ndarray:
-    if flag is None:
-        return np.ones([rows], bool)
-    flag = np.asarray(flag)
-    if flag.dtype != bool:
-        raise TypeError(
-            f"`present` must be bool for modality {name!r}. Received: {flag.dtype}."
-        )
-    if flag.shape != (rows,):
-        raise ValueError(
-            f"`present` must have shape [{rows}] for modality {name!r}, one flag a "
-            f"row. Received: {list(flag.shape)}."
-        )
-    return flag
+def _not_rows(name: str, received: str) -> str:
+    return (
+        f"Modality {name!r} must be an array of numbers [B, ...], or a sequence of B "
+        f"files (bytes) or texts (str), None where missing. Received: {received}."
+    )
+
+
+def _kinds(items: Sequence[Any]) -> str:
+    return ", ".join(sorted({type(item).__name__ for item in items}))

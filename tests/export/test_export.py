@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from export import c_session, command, publish, session_check
-from tests.tiny_models import tiny_modality, tiny_model
+from export.signatures import make_signatures
+from tests.tiny_models import tiny_model
 from tf_mopoe import MMJSD, MMVAE, MVAE, Modality, MoPoEVAE, nets
 from tf_mopoe.data.texts import encode_text
 
@@ -160,6 +161,7 @@ def test_verify_notices_a_changed_variable(version, tmp_path, capsys):
     [
         ["run", "serving", "--keep", "0"],
         ["run", "serving", "--num-samples", "many"],
+        ["run", "serving", "--num-samples", "1000001"],
         ["run", "out", "--format", "pmml"],
     ],
 )
@@ -177,7 +179,9 @@ def test_options_that_can_not_be_meant_are_one_line_with_code_2(arguments, capsy
     [
         ([], "RUN and SERVING_DIR are required"),
         (["run"], "RUN and SERVING_DIR are required"),
-        (["no-such-run", "serving"], "no-such-run has no model.keras"),
+        (["no-such-run", "serving"], "no-such-run does not exist"),
+        (["empty", "serving"], "empty has no model.keras"),
+        (["notes.txt", "serving"], "notes.txt is neither a run's folder nor a .keras"),
         (["--verify", "nowhere"], "nowhere holds no SavedModel"),
         (["run", "serving", "--verify", "x"], "--verify takes a version's folder"),
         (["--verify", "x", "--keep", "3"], "--verify takes a version's folder"),
@@ -190,6 +194,8 @@ def test_wrong_usage_is_one_line_with_code_2(
 ):
     (tmp_path / "RUN").mkdir()
     (tmp_path / "RUN" / "model.keras").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
     monkeypatch.chdir(tmp_path)
     assert command.main(arguments) == 2
     error = capsys.readouterr().err
@@ -292,13 +298,39 @@ def test_mixed_precision_is_served_in_float32_with_the_same_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    [{"keep": 0}, {"num_samples": 0}, {"image_bytes": ["table"]}],
+    ("spoil", "error", "said"),
+    [
+        ({"keep": 0}, ValueError, "`keep` must be 1 or more. Received: 0"),
+        ({"keep": True}, TypeError, "`keep` must be an int. Received: True"),
+        ({"num_samples": 0}, ValueError, "`num_samples` must be 1 or more"),
+        ({"num_samples": 10**7}, ValueError, "`num_samples` must be 1000000 or less"),
+        ({"num_samples": 2.5}, TypeError, "`num_samples` must be an int"),
+        ({"image_bytes": ["table"]}, publish.UsageError, "image_bytes must name"),
+        ({"image_bytes": "image"}, TypeError, "`image_bytes` must be a list"),
+        (
+            {"image_bytes": ["image"], "text_strings": ["image"]},
+            publish.UsageError,
+            r"both name \['image'\]",
+        ),
+    ],
 )
-def test_wrong_options_are_refused_before_anything_is_written(model, tmp_path, spoil):
-    with pytest.raises(publish.UsageError, match=next(iter(spoil))):
+def test_wrong_options_are_refused_before_anything_is_written(
+    model, tmp_path, spoil, error, said
+):
+    with pytest.raises(error, match=said):
         publish.publish(model, tmp_path / "serving", **spoil)
     assert not (tmp_path / "serving").exists()
+
+
+def test_names_of_images_may_come_from_a_generator(model):
+    given = (name for name in ["image"])
+    inputs = make_signatures(model, image_bytes=given)["encode"].inputs
+    assert "image_bytes" in inputs
+
+
+def test_other_kinds_of_models_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="`model` must be a model of tf_mopoe.*Sequent"):
+        publish.publish(keras.Sequential(), tmp_path / "serving")
 
 
 def test_what_fails_after_a_version_appeared_says_that_it_did(
@@ -321,28 +353,6 @@ def test_names_that_are_no_folder_or_url_are_refused(name, tmp_path, monkeypatch
     with pytest.raises(publish.UsageError, match="the model's name"):
         publish.publish(model, tmp_path / "serving")
     assert list(tmp_path.iterdir()) == []
-
-
-@keras.saving.register_keras_serializable(package="forgotten")
-class OwnLayer(keras.layers.Layer):
-    """Of a module that mopoe-export does not import."""
-
-    def call(self, x):
-        return x
-
-
-def test_layers_that_are_not_known_are_said_in_one_line(tmp_path, capsys, monkeypatch):
-    encoder = keras.Sequential([keras.Input((3,)), OwnLayer()])
-    model = tiny_model([tiny_modality("a", (3,), encoder=encoder)])
-    model.save(tmp_path / "model.keras")
-    registered = keras.saving.get_registered_name(OwnLayer)
-    monkeypatch.delitem(keras.saving.get_custom_objects(), registered)
-    monkeypatch.setattr(OwnLayer, "__module__", "no_module_that_could_be_imported")
-    monkeypatch.delitem(globals(), "OwnLayer")
-    assert command.main([str(tmp_path), str(tmp_path / "serving")]) == 1
-    error = capsys.readouterr().err
-    assert "published from Python" in error
-    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])

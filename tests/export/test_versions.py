@@ -153,7 +153,7 @@ def test_outdated_version_is_hidden_for_good_before_it_is_deleted(
 
 @pytest.mark.parametrize("keep", [0, -1])
 def test_keep_below_1_is_refused_and_nothing_is_released(tmp_path, keep):
-    with pytest.raises(ValueError, match=f"`keep` must be at least 1.*{keep}"):
+    with pytest.raises(ValueError, match=f"`keep` must be 1 or more.*{keep}"):
         publish(tmp_path / "model", keep=keep)
     assert names(tmp_path) == []
 

@@ -22,8 +22,10 @@ from export.client import (
     Timeout,
     Unavailable,
     UnexpectedAnswer,
+    base,
     errors,
 )
+from export.row_seeds import row_seeds
 from tests.export.client.stub_session import StubSession
 from tests.export.model_store import Fault
 from tests.export.prediction_service import GrpcServer
@@ -182,7 +184,8 @@ def test_readiness_is_asked_once_and_refusal_is_an_error(stub, transport):
     assert stub.store.requests == ["GetModelStatus"] * 4
 
 
-def test_new_version_with_other_shapes_is_noticed(stub, transport):
+def test_new_version_with_other_shapes_is_noticed(stub, transport, monkeypatch):
+    monkeypatch.setattr(base, "MAX_AGE", 0.0)
     wide = {"x": np.ones([1, 3])}
     with connect(stub, transport) as client:
         client.reconstruct(X)
@@ -202,14 +205,37 @@ def test_request_of_missing_modalities_is_made_anew_for_a_new_version(stub, tran
         async with ASYNC[transport](address, "stub") as client:
             await client.log_likelihood({"c": [1, 2]})
             stub.store.versions["stub"][2] = StubSession(width=3)
-            return await client.log_likelihood({"c": [1, 2]}, seed=4)
+            return await client.log_likelihood({"c": [1, 2]}, seed=[4, 5])
 
     with connect(stub, transport) as client:
         client.log_likelihood({"c": [1, 2]})
         stub.store.versions["stub"][2] = StubSession(width=3)
-        assert client.log_likelihood({"c": [1, 2]}, seed=4).tolist() == [4, 5]
+        assert client.log_likelihood({"c": [1, 2]}, seed=[4, 5]).tolist() == [4, 5]
     del stub.store.versions["stub"][2]
     assert asyncio.run(ask()).tolist() == [4, 5]
+
+
+def test_pixels_and_counts_are_refused_over_either_transport(stub, transport):
+    pixels = {"x": np.ones([2, 2], np.uint8)}
+    said = "'x' must have a floating dtype, not uint8.*`x / 255`.*astype"
+    with connect(stub, transport) as client:
+        for ask in (client.reconstruct, client.log_likelihood):
+            with pytest.raises(TypeError, match=said):
+                ask(pixels)
+    with pytest.raises(TypeError, match=said):
+        ask_async(stub, transport, pixels)
+    assert stub.store.requests == ["GetModelMetadata"] * 2
+
+
+def test_mistakes_are_named_where_no_server_is(transport):
+    address = {"rest": "http://127.0.0.1:9", "grpc": "127.0.0.1:9"}[transport]
+    with SYNC[transport](address, "stub", retries=1) as client:
+        with pytest.raises(TypeError, match="'x' is None"):
+            client.encode({"x": None})
+        with pytest.raises(ValueError, match="same number of rows"):
+            client.encode({"x": [[1.0, 2.0]], "c": [1, 2]})
+        with pytest.raises(TypeError, match="`seed` must be an int"):
+            client.impute(X, seed=1.0)
 
 
 def test_label_and_version_name_what_is_asked(stub, transport):
@@ -240,8 +266,9 @@ def test_rows_travel_in_several_requests_and_none_that_is_flagged(stub, transpor
     assert [len(feed["x"]) for feed in sent] == [3, 3, 1]
     assert all(np.isfinite(feed["x"]).all() for feed in sent)
     assert np.concatenate([feed["has_x"] for feed in sent]).tolist() == flag.tolist()
-    assert np.concatenate([feed["seed"] for feed in sent]).tolist() == [*range(10, 17)]
-    expected = np.where(flag, values.sum(axis=1), 0.0) + np.arange(10, 17)
+    seeds = np.concatenate([feed["seed"] for feed in sent])
+    assert seeds.tolist() == row_seeds(10, 7).tolist()
+    expected = np.where(flag, values.sum(axis=1), 0.0) + seeds
     assert answer.tolist() == expected.tolist()
 
 
@@ -340,7 +367,7 @@ with RestClient(sys.argv[1], "stub") as client:
 
 async def ask():
     async with AsyncRestClient(sys.argv[1], "stub") as client:
-        return (await client.log_likelihood({"x": [[1, 2]]}, seed=3)).tolist()
+        return (await client.log_likelihood({"x": [[1.0, 2.0]]}, seed=[3])).tolist()
 
 print(asyncio.run(ask()))
 try:

@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+from export.client import feeds
+from export.client.base import feed_with_seeds
+from export.client.batches import read_batch
 from export.client.errors import UnexpectedAnswer
-from export.client.feeds import check_answer, checked_seed, join, make_feed, split
+from export.client.feeds import check_answer, join, split
 from export.client.served_model import (
     ServedModel,
     Signature,
@@ -14,6 +17,7 @@ from export.client.served_model import (
     parse_metadata,
 )
 from export.client.target import Target
+from export.row_seeds import row_seeds
 
 FLOAT, INT, BOOL = (np.dtype(kind) for kind in (np.float32, np.int32, np.bool_))
 SEED, STRING = Tensor(np.dtype(np.int64), ()), Tensor(np.dtype(object), ())
@@ -28,6 +32,10 @@ SIGNATURE = Signature(INPUTS, {"loc": Tensor(FLOAT, (4,))})
 SEEDED = Signature({**INPUTS, "seed": SEED}, SIGNATURE.outputs)
 TARGET = Target("http://here", "model")
 IMAGE = np.ones([3, 2, 3])
+
+
+def make_feed(signature, inputs):
+    return feeds.make_feed(signature, read_batch(inputs))
 
 
 def test_modalities_are_found_by_their_flags():
@@ -111,51 +119,79 @@ def test_files_and_texts_may_be_any_array_of_bytes(make):
 
 def test_flag_wins_over_nan_in_a_column():
     column, flag = pd.Series(["a", np.nan]), [True, True]
-    with pytest.raises(TypeError, match="'text'.*Received float in row 1, which is"):
+    with pytest.raises(TypeError, match="'text'.*Received float in row 1 of"):
         make_feed(SIGNATURE, {"text": column, "present": {"text": flag}})
 
 
-@pytest.mark.parametrize("kind", [np.float64, np.float16, np.int64, np.uint8, bool])
-def test_numbers_are_cast_where_their_meaning_stays(kind):
+@pytest.mark.parametrize(
+    ("kind", "label_kind"),
+    [
+        (np.float64, np.float64),
+        (np.float16, np.int64),
+        (">f8", ">i2"),
+        (np.longdouble, np.uint8),
+        (np.float32, bool),
+    ],
+)
+def test_numbers_are_cast_where_their_meaning_stays(kind, label_kind):
     feed = make_feed(
-        SIGNATURE, {"image": IMAGE.astype(kind), "label": np.ones(3, kind)}
+        SIGNATURE, {"image": IMAGE.astype(kind), "label": np.ones(3, label_kind)}
     )
     assert (feed["image"].dtype, feed["label"].dtype) == (FLOAT, INT)
     assert (feed["image"] == 1).all()
     assert (feed["label"] == 1).all()
 
 
+def test_arrays_that_are_not_contiguous_keep_their_order():
+    image = np.arange(36.0).reshape(3, 3, 4)[::-1, :2, 1:]
+    feed = make_feed(SIGNATURE, {"image": image})
+    assert feed["image"].tolist() == image.tolist()
+
+
+SEQUENCE = "must be an array of numbers .* or a sequence of B files"
+
+
 @pytest.mark.parametrize(
     ("inputs", "kind", "said"),
     [
         ([IMAGE], TypeError, "`inputs` must be a dictionary.*Received: list"),
-        ({}, ValueError, "at least one of .*'image'"),
-        ({"image": None}, ValueError, "at least one of"),
+        ({}, ValueError, "at least one modality"),
+        ({"present": {}}, ValueError, "at least one modality"),
+        ({"image": None}, TypeError, "'image' is None. Leave it out"),
         ({"imge": IMAGE}, ValueError, "Unknown modality 'imge'.*mean 'image'"),
         ({"has_image": IMAGE}, ValueError, "Unknown modality 'has_image'"),
+        ({1: IMAGE}, ValueError, "Unknown modality 1"),
         ({"image": IMAGE[0]}, ValueError, r"'image' must have shape \[B, 2, 3\]"),
-        ({"image": 1.0}, ValueError, r"\[B, 2, 3\]. Received: \[\]"),
+        ({"image": 1.0}, TypeError, f"'image' {SEQUENCE}.*: float"),
+        ({"image": np.float64(1)}, TypeError, f"'image' {SEQUENCE}.*single float64"),
+        ({"image": {0: IMAGE}}, TypeError, f"'image' {SEQUENCE}.*: dict"),
         ({"label": np.ones([3, 1])}, ValueError, r"\[B\]. Received: \[3, 1\]"),
         ({"image": [[1], [1, 2]]}, ValueError, "'image' must be an array"),
         ({"image": IMAGE + 0j}, TypeError, "'image' must hold numbers.*complex"),
         ({"image": IMAGE.astype(str)}, TypeError, "'image' must hold numbers"),
+        ({"image": IMAGE.astype(object)}, TypeError, "'image' must hold.*object"),
+        ({"image": [b"a", b"b"]}, TypeError, "'image' must hold numbers.*: bytes"),
         ({"image": IMAGE, "label": [1]}, ValueError, "'image': 3, 'label': 1"),
         ({"label": [0, np.nan]}, ValueError, "'label'.*whole.*nan in row 1.*\"present"),
         ({"label": [0, 1.5]}, ValueError, "'label'.*whole.*1.5 in row 1"),
         ({"label": [0, 2**31]}, ValueError, "'label'.*int32.*2147483648 in row 1"),
+        ({"label": [0, None]}, TypeError, "'label'.*Received int in row 0"),
         ({"image": IMAGE * 1e39}, ValueError, "'image' must hold finite float32"),
         ({"image": IMAGE * np.inf}, ValueError, "'image'.*inf in row 0.*\"present\""),
-        ({"text": "abc"}, TypeError, "'text' must be a sequence of str.*: str"),
+        ({"text": "abc"}, TypeError, f"'text' {SEQUENCE}.*: str"),
         ({"text": [1]}, TypeError, "'text'.*Received int in row 0"),
+        ({"text": ["a", 1]}, TypeError, "'text'.*Received int in row 1"),
         ({"text": ["\ud800"]}, ValueError, "'text'.*UTF-8.*row 0"),
-        ({"text": np.array("a")}, TypeError, "'text' must be a sequence"),
-        ({"photo": b"abc"}, TypeError, "'photo' must be a sequence of bytes"),
-        ({"photo": bytearray(2)}, TypeError, "'photo' must be a sequence of bytes"),
-        ({"photo": "abc"}, TypeError, "'photo' must be a sequence.*: str"),
-        ({"text": np.str_("abc")}, TypeError, "'text' must be a sequence"),
+        ({"text": [b"\xff\xd8\xff"]}, ValueError, "'text'.*UTF-8.*row 0"),
+        ({"text": np.array("a")}, TypeError, f"'text' {SEQUENCE}"),
+        ({"photo": b"abc"}, TypeError, f"'photo' {SEQUENCE}"),
+        ({"photo": bytearray(2)}, TypeError, f"'photo' {SEQUENCE}"),
+        ({"photo": "abc"}, TypeError, f"'photo' {SEQUENCE}.*: str"),
+        ({"photo": IMAGE}, TypeError, "'photo' must be a sequence of bytes.*float64"),
+        ({"text": np.str_("abc")}, TypeError, f"'text' {SEQUENCE}"),
         ({"photo": ["abc"]}, TypeError, "'photo'.*Received str in row 0"),
         ({"photo": [b"a", b""]}, ValueError, "'photo' has an empty file in row 1"),
-        ({"photo": 3}, TypeError, "'photo' must be a sequence"),
+        ({"photo": 3}, TypeError, f"'photo' {SEQUENCE}"),
     ],
 )
 def test_wrong_batches_are_refused_by_name(inputs, kind, said):
@@ -169,8 +205,9 @@ def test_wrong_batches_are_refused_by_name(inputs, kind, said):
     [
         ([True], TypeError, "`present` must be a dictionary"),
         ({"label": [True] * 3}, ValueError, "modality 'label', but there are no"),
-        ({"other": [True] * 3}, ValueError, "Unknown modality 'other'"),
+        ({"other": [True] * 3}, ValueError, "modality 'other', but there are no"),
         ({"image": [1, 0, 1]}, TypeError, "bool for modality 'image'. Received: int"),
+        ({"image": None}, TypeError, "bool for modality 'image'. Received: object"),
         ({"image": [True]}, ValueError, r"shape \[3\] for modality 'image'.*\[1\]"),
         ({"image": True}, ValueError, r"shape \[3\].*Received: \[\]"),
         ({"text": [True] * 3}, TypeError, "'text'.*NoneType in row 1"),
@@ -182,34 +219,15 @@ def test_wrong_flags_are_refused_by_name(present, kind, said):
         make_feed(SIGNATURE, inputs)
 
 
-def test_seed_counts_up_by_row_so_that_chunks_do_not_matter():
-    feed = make_feed(SEEDED, {"label": np.zeros(5)}, seed=7)
+def test_seeds_of_rows_do_not_depend_on_how_a_request_is_split():
+    feed = feed_with_seeds({"label": np.zeros(5)}, 7)(SEEDED)
     chunks = list(split(feed, 2))
-    assert [chunk["seed"].tolist() for chunk in chunks] == [[7, 8], [9, 10], [11]]
     assert [chunk["label"].shape for chunk in chunks] == [(2,), (2,), (1,)]
-    assert checked_seed(np.int32(-1), 2).tolist() == [-1, 0]
-    assert checked_seed([5, 3], 2).tolist() == [5, 3]
-    assert checked_seed(2**63 - 2, 2).tolist() == [2**63 - 2, 2**63 - 1]
-    assert checked_seed(0, 0).dtype == np.int64
-
-
-@pytest.mark.parametrize(
-    ("seed", "kind"),
-    [
-        (None, TypeError),
-        (1.0, TypeError),
-        ("a", TypeError),
-        ([1.0, 2.0], ValueError),
-        ([1], ValueError),
-        ([[1, 2]], ValueError),
-        (2**63 - 1, ValueError),
-        (-(2**63) - 1, ValueError),
-        (np.array([0, 2**63], np.uint64), ValueError),
-    ],
-)
-def test_wrong_seeds_are_refused(seed, kind):
-    with pytest.raises(kind, match="`seed` must"):
-        checked_seed(seed, 2)
+    assert [chunk["seed"].tolist() for chunk in chunks] == [
+        row_seeds(7, 2).tolist(),
+        row_seeds(7, 2, first_row=2).tolist(),
+        row_seeds(7, 1, first_row=4).tolist(),
+    ]
 
 
 def test_answers_are_put_together_in_order_with_the_served_dtype():

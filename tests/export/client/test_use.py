@@ -46,11 +46,14 @@ def transport(request):
         ({"timeout": float("inf")}, ValueError, "`timeout`.*at most.*Received: inf"),
         ({"timeout": 1e10}, ValueError, "`timeout`.*at most.*Received: 1000"),
         ({"timeout": None}, TypeError, "`timeout` must be a number.*Received: None"),
+        ({"timeout": True}, TypeError, "`timeout` must be a number.*Received: True"),
         ({"timeout": "1"}, TypeError, "`timeout` must be a number.*Received: '1'"),
         ({"retries": -1}, ValueError, "`retries` must be 0 or more"),
         ({"retries": 1.5}, TypeError, "`retries` must be an int. Received: 1.5"),
         ({"max_batch_size": 0}, ValueError, "`max_batch_size` must be 1 or more"),
         ({"max_batch_size": 2.5}, TypeError, "`max_batch_size` must be an int"),
+        ({"max_batch_size": True}, TypeError, "`max_batch_size` must be an int"),
+        ({"version": True}, TypeError, "`version` must be an int. Received: True"),
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused(kind, kwargs, error, said):
@@ -74,6 +77,7 @@ def test_numbers_of_numpy_are_taken(stub, transport):
         (2.0, TypeError, "`n` must be an int. Received: 2.0"),
         ("2", TypeError, "`n` must be an int. Received: '2'"),
         (None, TypeError, "`n` must be an int. Received: None"),
+        (True, TypeError, "`n` must be an int. Received: True"),
     ],
 )
 def test_wrong_numbers_of_draws_are_refused(n, error, said):

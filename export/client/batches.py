@@ -1,0 +1,142 @@
+"""What a caller gives, checked as far as that goes without the server."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from export.client.values import Values, check_items, read_flag, read_values
+from export.row_seeds import row_seeds
+from export.whole_numbers import INT64, check_whole
+
+#: Beside the modalities of a batch: modality name to bool `[B]`.
+PRESENT = "present"
+
+Inputs = Mapping[str, Any]
+
+
+class Batch(NamedTuple):
+    """Values and flags of B rows.
+
+    Attributes:
+      values: Modality name to numbers, files or texts; those left out are missing.
+      flags: Modality name to bool `[B]`, of those for which flags were given.
+      rows: B.
+    """
+
+    values: dict[str, Values]
+    flags: dict[str, np.ndarray]
+    rows: int
+
+
+def read_batch(inputs: Inputs) -> Batch:
+    """Checks containers, flags and numbers of rows.
+
+    Args:
+      inputs: Modality name to values `[B, ...]`, of one modality or more; optionally
+        `"present"`: modality name to bool `[B]`, False in rows where the values are
+        missing and may be anything.
+
+    Raises:
+      TypeError: If something has a type or dtype that no modality takes.
+      ValueError: If numbers of rows differ, or a flag has no values.
+    """
+    if not isinstance(inputs, Mapping):
+        raise TypeError(
+            "`inputs` must be a dictionary of modality name to array. "
+            f"Received: {type(inputs).__name__}."
+        )
+    present = inputs.get(PRESENT)
+    present = {} if present is None else present
+    if not isinstance(present, Mapping):
+        raise TypeError(
+            "`present` must be a dictionary of modality name to bool [B]. "
+            f"Received: {type(present).__name__}."
+        )
+    given = {name: value for name, value in inputs.items() if name != PRESENT}
+    for name in present:
+        if name not in given:
+            raise ValueError(
+                f"`present` has a flag for modality {name!r}, but there are no values "
+                "for it. Leave out both, or give values and a flag."
+            )
+    for name, value in given.items():
+        if value is None:
+            raise TypeError(
+                f"Modality {name!r} is None. Leave it out if it is missing in all rows."
+            )
+    _check_row_labels(given, present)
+    values = {name: read_values(name, value) for name, value in given.items()}
+    rows = _checked_rows(values)
+    flags = {name: read_flag(name, flag, rows) for name, flag in present.items()}
+    for name, items in values.items():
+        if isinstance(items, list):
+            check_items(name, items, flags.get(name))
+    return Batch(values, flags, rows)
+
+
+def read_seeds(seed: Any, rows: int) -> np.ndarray:
+    """int64 `[B]`: `export.row_seeds` of an int, or integers `[B]` as they are.
+
+    Raises:
+      TypeError: If it is neither.
+      ValueError: If it has another shape or does not fit into int64.
+    """
+    limits = {"least": INT64[0], "most": INT64[1]}
+    if isinstance(seed, Sequence) and not isinstance(seed, (str, bytes, bytearray)):
+        # One by one: NumPy would make an int of a bool among ints.
+        checked = [check_whole("seed", one, **limits) for one in seed]
+        seeds = np.array(checked, np.int64)
+    elif getattr(seed, "ndim", 0) == 0:
+        return row_seeds(seed, rows)
+    else:
+        seeds = np.asarray(seed)
+    if seeds.dtype.kind not in "iu" or np.ma.is_masked(seed):
+        kind = "masked values" if np.ma.is_masked(seed) else f"dtype {seeds.dtype}"
+        raise TypeError(
+            f"`seed` must be an int or integers [B], one a row. Received: {kind}."
+        )
+    if seeds.shape != (rows,):
+        raise ValueError(
+            f"`seed` must be an int or integers of shape [{rows}], one a row. "
+            f"Received shape: {list(seeds.shape)}."
+        )
+    if rows:
+        check_whole("seed", seeds.max(), **limits)  # of uint64
+    return seeds.astype(np.int64)
+
+
+def _check_row_labels(given: Inputs, present: Inputs) -> None:
+    """Raises ValueError where pandas columns stand in different orders."""
+    first = None
+    for label, index in _row_labels(given, present):
+        if first is None:
+            first = label, index
+        elif not first[1].equals(index):
+            raise ValueError(
+                f"{first[0]} and {label} are pandas columns with different indexes, "
+                "but rows are taken in the order in which they stand. Align them, or "
+                "give `column.to_numpy()`."
+            )
+
+
+def _row_labels(given: Inputs, present: Inputs) -> Iterator[tuple[str, Any]]:
+    columns = {repr(name): value for name, value in given.items()}
+    columns |= {f"`present` of {name!r}": flag for name, flag in present.items()}
+    for label, column in columns.items():
+        if hasattr(column, "iloc"):
+            yield label, column.index
+
+
+def _checked_rows(values: Mapping[str, Values]) -> int:
+    rows = {name: len(value) for name, value in values.items()}
+    if not rows:
+        raise ValueError(
+            "`inputs` must hold at least one modality, or the number of rows is "
+            "unknown. To draw without any, use `sample`."
+        )
+    if len(set(rows.values())) > 1:
+        raise ValueError(
+            f"All modalities must have the same number of rows. Received: {rows}."
+        )
+    return next(iter(rows.values()))
