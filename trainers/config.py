@@ -70,6 +70,8 @@ class TrainConfig(pydantic.BaseModel):
     """Number of devices of strategy mirrored; none: all GPUs."""
     tpu: str = ""
     """Name or address of the TPU of strategy tpu; empty: the one of this host."""
+    wait_minutes: Positive = 10.0
+    """Minutes that a worker of strategy multi_worker waits for the others to start."""
     threads: Count | None = None
     """TensorFlow's, within an operation and between operations each; none: as many as
     there are cores."""

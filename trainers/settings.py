@@ -16,6 +16,7 @@ MAY_CHANGE = (
     "strategy",
     "devices",
     "tpu",
+    "wait_minutes",
     "threads",
     "checkpoint_steps",
     "checkpoint_minutes",

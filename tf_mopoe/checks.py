@@ -1,0 +1,34 @@
+"""Checks of arguments that the whole library shares."""
+
+import operator
+from typing import Any
+
+
+def whole_number(
+    name: str, value: Any, *, minimum: int = 0, maximum: int | None = None
+) -> int:
+    """The value as an int.
+
+    Args:
+      name: Name of the argument, for the message.
+      value: What came; NumPy's integers are taken, bool and floats are not.
+      minimum: Smallest value.
+      maximum: Largest value; None for no limit.
+
+    Raises:
+      TypeError: If it is not a whole number.
+      ValueError: If it is out of range.
+    """
+    expected = f"a whole number from {minimum}"
+    if maximum is not None:
+        expected += f" to {maximum}"
+    message = f"`{name}` must be {expected}. Received: {value!r}."
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(message) from None
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # np.bool too
+        raise TypeError(message)
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(message)
+    return number
