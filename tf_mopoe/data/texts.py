@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
+
 #: Letters, digits, ASCII punctuation and three kinds of blank.
 ALPHABET = string.ascii_lowercase + string.digits + string.punctuation + " \n\t"
 BLANK = ALPHABET.index(" ")
@@ -47,6 +49,7 @@ def encode_text(text: Sequence[str] | tf.Tensor, length: int) -> tf.Tensor:
       >>> decode_text(encode_text(["Two", "longer"], 4))
       ['two ', 'long']
     """
+    length = whole_number("length", length, minimum=1)
     text = tf.convert_to_tensor(text)
     padded = tf.io.decode_raw(text, tf.uint8, fixed_length=length)
     # Padding is byte 0, which is not in the alphabet.

@@ -1,13 +1,14 @@
 """The latents: whose they are, and what decoding shows when they are changed."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data import ordered_batches
+from tf_mopoe.data.checks import plain_array
 from tf_mopoe.distributions import DiagonalGaussian, kl_to_standard_normal
 from tf_mopoe.models import MultimodalVAE
 
@@ -162,15 +163,15 @@ def latent_traversal(
         )
     if dimensions is None:
         furthest = np.argsort(-_kl_by_dimension(posterior)[0], kind="stable")
-        chosen = furthest[:num_dimensions]
+        chosen = furthest[: whole_number("num_dimensions", num_dimensions, minimum=1)]
     else:
-        chosen = np.array([operator.index(d) for d in dimensions], int)
-        if not np.all((chosen >= 0) & (chosen < model.latent_dim)):
-            raise ValueError(
-                f"`dimensions` must be from 0 to {model.latent_dim - 1}. "
-                f"Received: {dimensions!r}."
-            )
-    points = np.asarray(values, np.float64)
+        last = model.latent_dim - 1
+        chosen = np.array(
+            [whole_number("dimensions", d, maximum=last) for d in dimensions], int
+        )
+    points = plain_array("values", values).astype(np.float64)
+    if points.ndim != 1 or not np.isfinite(points).all():
+        raise ValueError(f"`values` must be finite numbers [V]. Received: {values!r}.")
     z = np.tile(mean, [len(chosen), len(points), 1])  # [T, V, D]
     for place, dimension in enumerate(chosen):
         z[place, :, dimension] = points
