@@ -63,5 +63,10 @@ def path_settings(config_class: type[TrainConfig]) -> list[str]:
     return [
         name
         for name, field in config_class.model_fields.items()
-        if pathlib.Path in (field.annotation, *get_args(field.annotation))
+        if pathlib.Path in _types(field.annotation)
     ]
+
+
+def _types(annotation: Any) -> list[Any]:
+    """What an annotation names, also within `X | None` and `Annotated[X, ...]`."""
+    return [annotation, *(t for x in get_args(annotation) for t in _types(x))]

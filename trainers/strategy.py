@@ -191,6 +191,8 @@ def _parse_cluster(content: Any) -> tuple[int, list[str]]:
     if not isinstance(workers, list) or len(set(workers)) < len(workers):
         raise ValueError
     for address in workers:
+        if not isinstance(address, str):
+            raise TypeError
         split_address(address)
     index = task["index"]
     if isinstance(index, str):
