@@ -45,11 +45,16 @@ def plain_array(argument: str, value: Any) -> np.ndarray:
     """
     check_not_sparse(argument, value)
     parts = value if isinstance(value, (list, tuple)) else [value]
-    if any(np.ma.is_masked(part) for part in parts):
+    if any(isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x) for x in parts):
+        hint = (
+            "Call `tf_mopoe.data.mark_missing` first, which turns masked rows into "
+            "`present` flags."
+        )
+        if "present" in argument:
+            hint = "Fill them, e.g. with `.filled(False)`."
         raise ValueError(
             f"`{argument}` has masked values, whose place holders would be taken for "
-            "data. Call `tf_mopoe.data.mark_missing` first, which turns masked rows "
-            "into `present` flags."
+            f"data. {hint}"
         )
     array = np.asarray(value)
     if array.dtype.kind == "O" and not all(

@@ -88,19 +88,16 @@ def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, An
 
     Which rows are missing is not known there yet: every floating modality has flags.
     """
-    for name, value in data.items():
-        check_not_sparse(name, value)
-        if name != "present" and not tf.is_tensor(value):
-            plain_array(name, value)
-    check_flags("data", data)
+    marked = {n: _number_tensor(n, x) for n, x in data.items() if n != "present"}
     flags = dict(data.get("present") or {})
     for name, flag in flags.items():
-        if flag.shape.rank == 0:
+        flags[name] = tf.convert_to_tensor(flag)
+        if flags[name].shape.rank == 0:
             raise ValueError(
                 f"`present[{name!r}]` must be bool [B], but came as a single one: map "
                 "`mark_missing` over batches, `dataset.batch(64).map(mark_missing)`."
             )
-    marked = {name: value for name, value in data.items() if name != "present"}
+    check_flags("data", {**marked, "present": flags})
     for name, value in marked.items():
         if not value.dtype.is_floating:
             continue  # has no NaN
@@ -124,6 +121,25 @@ def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, An
         row = tf.reshape(flags[name], [-1] + [1] * len(axes))
         marked[name] = tf.where(row, value, tf.zeros([], value.dtype))
     return {**marked, "present": flags}
+
+
+def _number_tensor(name: str, value: Any) -> tf.Tensor:
+    """Raises TypeError or ValueError if it is no dense tensor of numbers."""
+    check_not_sparse(f"data[{name!r}]", value)
+    if not tf.is_tensor(value):
+        value = plain_array(f"data[{name!r}]", value)
+    value = tf.convert_to_tensor(value)
+    if not (value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool):
+        raise TypeError(
+            f"Modality {name!r} must be an array of numbers. Received dtype: "
+            f"{value.dtype.name}."
+        )
+    if value.shape.rank is None:
+        raise ValueError(
+            f"Modality {name!r} must have a known number of dimensions. Call "
+            "`tf.ensure_shape` on it before."
+        )
+    return value
 
 
 def _check_mapping(data: Any) -> None:

@@ -75,7 +75,7 @@ def write_tfrecords(
 def _checked_data(data: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], Any]:
     """Arrays as they are stored, and the flags."""
     arrays = mark_missing(
-        {name: x.numpy() if tf.is_tensor(x) else x for name, x in data.items()}
+        {n: np.asarray(x) if isinstance(x, tf.Tensor) else x for n, x in data.items()}
     )
     present = arrays.pop("present", {})
     for name, array in arrays.items():
