@@ -85,7 +85,17 @@ def check_not_sparse(argument: str, value: Any) -> None:
 
 
 def plain_rows(argument: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of a dictionary, also of dictionaries in it, as `plain_array`."""
+    """The arrays of a dictionary, also of dictionaries in it, as `plain_array`.
+
+    Raises:
+      TypeError: If it is no dictionary, or as `plain_array`.
+      ValueError: As `plain_array`.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(
+            f"`{argument}` must be a dictionary of name to array. Received: "
+            f"{type(data).__name__}."
+        )
     return {
         name: plain_rows(f"{argument}[{name!r}]", value)
         if isinstance(value, Mapping)

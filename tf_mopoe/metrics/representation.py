@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_mopoe.checks import whole_number
 from tf_mopoe.data import ordered_batches
-from tf_mopoe.data.checks import plain_array
+from tf_mopoe.data.checks import plain_array, plain_rows
 from tf_mopoe.distributions import DiagonalGaussian, kl_to_standard_normal
 from tf_mopoe.models import MultimodalVAE
 
@@ -113,6 +113,7 @@ def swap_styles(
             "`model` must have styles to swap. Received: modalities "
             f"{list(model.modality_names)}, none with a `style_dim`."
         )
+    content, style = plain_rows("content", content), plain_rows("style", style)
     z = model.posterior(content).mean()
     styles = {name: s["loc"] for name, s in model.encode_styles(style).items()}
     rows = len(next(iter(styles.values())))
@@ -153,6 +154,7 @@ def latent_traversal(
       ValueError: If there is not exactly one row, or a dimension is not in the latent.
       TypeError, ValueError: If the batch is not as the model describes.
     """
+    inputs = plain_rows("inputs", inputs)
     batch = model.unpack_batch(inputs)
     posterior = model.posterior_of(batch)
     mean = posterior.mean()  # [B, D]
