@@ -10,6 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 #: A room may import itself and rooms of a lower floor.
 FLOORS = {
+    "checks": -1,
     "version": 0,
     "modality": 0,
     "subsets": 0,

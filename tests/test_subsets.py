@@ -66,7 +66,7 @@ def test_names_join_members_and_the_empty_subset_is_the_prior():
 @pytest.mark.parametrize(
     ("count", "family", "message"),
     [
-        (0, "nonempty", r"`num_modalities` must be at least 1. Received: 0"),
+        (0, "nonempty", r"`num_modalities` must be a whole number from 1. Received: 0"),
         (2, "pairs", r"`subsets` must be one of .*'nonempty'.* Received: 'pairs'"),
         (2, [[0, 2]], r"`subsets` .* from 0 to 1. Received: \(0, 2\)"),
         (2, [[-1]], r"`subsets` .* from 0 to 1. Received: \(-1,\)"),

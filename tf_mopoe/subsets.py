@@ -6,12 +6,13 @@ Subsets are always ordered by size, then by modality index, so that row `s` of
 
 import dataclasses
 import itertools
-import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from tf_mopoe.checks import whole_number
 
 #: Families of subsets that have a name; see `membership_mask`.
 SUBSET_FAMILIES = (
@@ -38,10 +39,10 @@ class SubsetSampler:
       num_subsets: k, subsets a row, more than `always` lists.
       always: Subsets that are never left to chance, by modality index; in a model also
         by name.
-      seed: Of the sample in inference.
+      seed: Seed of the sample in inference, from 0 to 2^31 - 1.
 
     Raises:
-      ValueError: If an argument is not as described.
+      TypeError, ValueError: If an argument is not as described.
     """
 
     num_subsets: int
@@ -56,18 +57,17 @@ class SubsetSampler:
                 "`always` must list non-empty subsets, each only once. "
                 f"Received: {self.always!r}."
             )
-        if not isinstance(
-            self.num_subsets, (int, np.integer)
-        ) or self.num_subsets <= len(always):
-            raise ValueError(
-                f"`num_subsets` must be a whole number above {len(always)}, the number "
-                f"of subsets in `always`. Received: {self.num_subsets!r}."
-            )
+        # More than `always` lists, so that the others can be drawn.
+        least = len(always) + 1
+        count = whole_number("num_subsets", self.num_subsets, minimum=least)
+        object.__setattr__(self, "num_subsets", count)
+        seed = whole_number("seed", self.seed, maximum=2**31 - 1)
+        object.__setattr__(self, "seed", seed)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
         return {
-            "num_subsets": int(self.num_subsets),
+            "num_subsets": self.num_subsets,
             "always": [list(subset) for subset in self.always],
             "seed": self.seed,
         }
@@ -111,13 +111,11 @@ def subset_indices(
         [0, M).
 
     Raises:
+      TypeError: If `num_modalities` is not a whole number.
       ValueError: If M < 1, the family is unknown, or an explicit list is empty,
         repeats a subset or an index, or has an index outside [0, M).
     """
-    if num_modalities < 1:
-        raise ValueError(
-            f"`num_modalities` must be at least 1. Received: {num_modalities}."
-        )
+    num_modalities = whole_number("num_modalities", num_modalities, minimum=1)
     if isinstance(subsets, str):
         sizes = {
             "nonempty": range(1, num_modalities + 1),
@@ -149,7 +147,11 @@ def _explicit_subsets(
     listed = []
     for subset in subsets:
         try:
-            members = tuple(sorted(operator.index(index) for index in subset))
+            members = tuple(
+                sorted(
+                    whole_number("subsets", index, minimum=-(2**31)) for index in subset
+                )
+            )
         except TypeError:
             raise ValueError(
                 "Each subset in `subsets` must be a list of indices, such as [0, 2]. "

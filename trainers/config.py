@@ -70,6 +70,8 @@ class TrainConfig(pydantic.BaseModel):
     """Number of devices of strategy mirrored; none: all GPUs."""
     tpu: str = ""
     """Name or address of the TPU of strategy tpu; empty: the one of this host."""
+    wait_minutes: Positive = 10.0
+    """Minutes that a worker of strategy multi_worker waits for the others to start."""
     threads: Count | None = None
     """TensorFlow's, within an operation and between operations each; none: as many as
     there are cores."""
@@ -79,7 +81,9 @@ class TrainConfig(pydantic.BaseModel):
     """Minutes between checkpoints within an epoch; none: none by time. Every epoch ends
     with one."""
     monitor: Name = "val_elbo"
-    """Metric by which the best epoch, kept as best.keras, and early stopping judge."""
+    """Metric by which the best epoch, kept as best.keras, and early stopping judge.
+    val_elbo is the log-likelihoods of the validation rows minus the divergences, all of
+    weight 1."""
     monitor_mode: Literal["auto", "min", "max"] = "auto"
     """Whether a smaller or a larger one is better; auto: smaller for losses,
     divergences and errors."""

@@ -21,16 +21,22 @@ ELBO = "val_elbo"
 
 
 def validation_elbo(logs: Mapping[str, float]) -> float:
-    """The bound of the validation rows with all weights 1, in nats a row,
+    """Log-likelihoods minus divergences of the validation rows, all of weight 1,
 
-        sum_m log p(x_m | z, s_m) - KL bound(z) - sum_m KL(s_m):
+        sum_m log p(x_m | z, s_m) - kl_bound(z) - sum_m KL(s_m),
 
-    a lower bound on log p(X) whatever beta is, which is no part of the generative
-    model. `val_loss` weighs the divergences with beta, so that a run with a smaller
-    beta, or an epoch in which it is still rising, looks better without being so. Of
-    two runs that differ in beta alone the bound favours the one near 1: whoever cares
-    for what is generated monitors one of the coherences that `evaluate_every` adds.
-    Where modalities are missing each term is the mean over the rows that have it.
+    in nats a row, from one draw of z. Of complete rows its expectation is a lower
+    bound on the mean of log p(X), whatever beta is, for every model but `MMJSD`:
+    `kl_bound` is KL(q || p) (`MVAE`, the bound of its joint posterior alone) or at
+    least that (`MoPoEVAE`, `MMVAE`). The Jensen-Shannon form of `MMJSD` may be smaller
+    than KL(q || p): its value is no bound, and not comparable to those of the others.
+    Where modalities are missing each term is the mean over the rows that have it, and
+    the sum is no bound on anything either.
+
+    `val_loss` weighs the divergences with beta, so that a run with a smaller beta, or
+    an epoch in which it is still rising, looks better without being so. Of two runs
+    that differ in beta alone this value favours the one near 1: to judge by what is
+    generated, monitor one of the coherences that `evaluate_every` adds.
 
     Args:
       logs: An epoch's metrics.

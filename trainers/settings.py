@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from trainers.config import TrainConfig, make_config
 from trainers.errors import UsageError
@@ -16,6 +16,7 @@ MAY_CHANGE = (
     "strategy",
     "devices",
     "tpu",
+    "wait_minutes",
     "threads",
     "checkpoint_steps",
     "checkpoint_minutes",
@@ -54,5 +55,18 @@ def check_same_run(
 def _may_change(config: TrainConfig) -> set[str]:
     """With the paths of what a `data_set` was made of: its name says what they had."""
     named = bool(getattr(config, "data_set", None))
-    paths = [name for name, x in config if isinstance(x, pathlib.Path | None)]
-    return {*MAY_CHANGE, *(paths if named else [])}
+    return {*MAY_CHANGE, *(path_settings(type(config)) if named else [])}
+
+
+def path_settings(config_class: type[TrainConfig]) -> list[str]:
+    """Names of the settings that are declared as paths, whatever their values."""
+    return [
+        name
+        for name, field in config_class.model_fields.items()
+        if pathlib.Path in _types(field.annotation)
+    ]
+
+
+def _types(annotation: Any) -> list[Any]:
+    """What an annotation names, also within `X | None` and `Annotated[X, ...]`."""
+    return [annotation, *(t for x in get_args(annotation) for t in _types(x))]

@@ -1,14 +1,22 @@
 """Devices and hosts: what `strategy`, `devices`, `tpu` and `threads` stand for."""
 
+import contextlib
+import faulthandler
 import json
 import os
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainers.config import TrainConfig
 from trainers.errors import RunError, UsageError
+from trainers.rendezvous import split_address, wait_for_workers
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+#: Seconds in which workers that have all been there connect to one another.
+CONNECTING = 60
 
 
 class Workers:
@@ -49,7 +57,8 @@ def make_workers(config: TrainConfig) -> Workers:
 
     Raises:
       UsageError: If this machine or `TF_CONFIG` is not what the settings need.
-      RunError: If the TPU can't be reached.
+      RunError: If the TPU or another worker can't be reached.
+      Stopped: If a signal came while waiting for another worker.
     """
     import tensorflow as tf
 
@@ -58,11 +67,55 @@ def make_workers(config: TrainConfig) -> Workers:
     if config.strategy == "mirrored":
         return Workers(tf.distribute.MirroredStrategy(_local_devices(config.devices)))
     if config.strategy == "multi_worker":
-        index, count = _place_in_cluster()
-        return Workers(tf.distribute.MultiWorkerMirroredStrategy(), index, count)
+        index, addresses = _place_in_cluster()
+        wait_for_workers(addresses, index, limit=60 * config.wait_minutes)
+        strategy = _connect(index, len(addresses))
+        return Workers(strategy, index, len(addresses))
     if config.strategy == "tpu":
         return Workers(_tpu_strategy(config.tpu))
     return Workers(tf.distribute.get_strategy())
+
+
+def _connect(index: int, count: int) -> "tf.distribute.Strategy":
+    """The strategy of workers that are all there."""
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    if count > 1:  # else TensorFlow's own, of an hour
+        service = tf.compat.v1.ConfigProto().experimental.coordination_config
+        service.coordinated_job_list.add(name="worker", num_tasks=count)
+        context.context().configure_coordination_service(
+            service_type="standalone",
+            service_leader="/job:worker/replica:0/task:0",
+            cluster_register_timeout_in_ms=1000 * CONNECTING,
+            coordinated_jobs=[*service.coordinated_job_list],
+        )
+    try:
+        with _time_limit(2 * CONNECTING):
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        first = error.message.partition("\n")[0]
+        raise RunError(
+            f"strategy: worker {index} can't connect to the others, which were there "
+            f"before: {first}. Run the same command again on all hosts."
+        ) from None
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Ends the process with exit code 1, and with the place, if it takes longer.
+
+    It works while C++ code holds Python's lock, as no thread of Python does.
+    """
+    file = sys.__stderr__
+    if file is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _set_threads(threads: int) -> None:
@@ -108,8 +161,8 @@ def _local_devices(count: int | None) -> list[str]:
     return [f"CPU:{index}" for index in range(count)]
 
 
-def _place_in_cluster() -> tuple[int, int]:
-    """This worker's index and the number of workers, from `TF_CONFIG`.
+def _place_in_cluster() -> tuple[int, list[str]]:
+    """This worker's index and the addresses of all, from `TF_CONFIG`.
 
     Raises:
       UsageError: If it is not there or not as TensorFlow wants it.
@@ -120,20 +173,33 @@ def _place_in_cluster() -> tuple[int, int]:
     )
     text = os.environ.get("TF_CONFIG", "")
     try:
-        content: Any = json.loads(text)
-        workers, task = content["cluster"]["worker"], content["task"]
-        index = int(task["index"])
-        if len(content["cluster"]) != 1 or task["type"] != "worker":
-            raise ValueError
-        if not 0 <= index < len(workers):
-            raise ValueError
+        return _parse_cluster(json.loads(text))
     except (KeyError, TypeError, ValueError):
         raise UsageError(
             "strategy: 'multi_worker' needs the environment variable TF_CONFIG on "
             f"each host, such as {example}. Received: {text!r}. To try it on one "
             "machine: --local-workers 2."
         ) from None
-    return index, len(workers)
+
+
+def _parse_cluster(content: Any) -> tuple[int, list[str]]:
+    """Raises KeyError, TypeError or ValueError if it is not of workers alone."""
+    workers: Sequence[str] = content["cluster"]["worker"]
+    task = content["task"]
+    if len(content["cluster"]) != 1 or task["type"] != "worker":
+        raise ValueError
+    if not isinstance(workers, list) or len(set(workers)) < len(workers):
+        raise ValueError
+    for address in workers:
+        if not isinstance(address, str):
+            raise TypeError
+        split_address(address)
+    index = task["index"]
+    if isinstance(index, str):
+        index = int(index)
+    if type(index) is not int or not 0 <= index < len(workers):
+        raise ValueError
+    return index, workers
 
 
 def _tpu_strategy(name: str) -> "tf.distribute.Strategy":

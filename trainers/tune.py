@@ -75,7 +75,8 @@ def make_parser() -> ArgumentParser:
         "--monitor",
         metavar="METRIC",
         help="metric of the history whose best value counts; by default val_elbo, the "
-        "bound of the validation rows with all weights 1, comparable whatever beta is",
+        "log-likelihoods of the validation rows minus the divergences, all of weight "
+        "1, which can be compared whatever beta is",
     )
     return parser
 

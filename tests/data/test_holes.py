@@ -190,5 +190,5 @@ def test_tables_that_do_not_fit_are_refused(table, error, said):
 
 @pytest.mark.parametrize("make", [dict, tf.data.Dataset.from_tensor_slices])
 def test_negative_seeds_are_refused(make):
-    with pytest.raises(ValueError, match="`seed` must be >= 0. Received: -1"):
+    with pytest.raises(ValueError, match="`seed` must be a whole number .*: -1"):
         drop_at_random(make(views(3)), 0.5, seed=-1)

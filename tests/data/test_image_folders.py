@@ -208,13 +208,15 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
 
 @pytest.mark.parametrize("size", [5, (5,), (5, 5, 3), (0, 5), (5.0, 5), None, "55"])
 def test_an_impossible_size_is_refused(tmp_path, size):
-    with pytest.raises(ValueError, match=r"`image_size` must be \(height, width\)"):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"`image_size` must be \(height, width\)"
+    ):
         from_image_folders({"x": tmp_path}, size)
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4, "RGB"])
 def test_impossible_channels_are_refused(tmp_path, channels):
-    with pytest.raises(ValueError, match="`channels` must be 3"):
+    with pytest.raises((TypeError, ValueError), match="`channels` must be 3"):
         from_image_folders({"x": tmp_path}, (2, 2), channels=channels)
 
 

@@ -41,7 +41,7 @@ def test_rows_of_nan_become_zeros_and_flags():
 
 
 def test_complete_data_pass_without_flags():
-    data = {"a": np.ones([3, 2]), "b": np.full([3, 2], np.inf)}
+    data = {"a": np.ones([3, 2]), "b": np.full([3, 2], np.finfo(float).max)}
     assert_same_data(mark_missing(data), data)
 
 

@@ -80,7 +80,7 @@ def test_global_seeds_change_nothing(source):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**40, 2**70])
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 2])
 def test_large_seeds_differ(seed):
     other = ids(shuffled_batches(rows(), 5, seed=seed + 1), 4)
     assert ids(shuffled_batches(rows(), 5, seed=seed), 4) != other
@@ -241,12 +241,28 @@ def test_a_dataset_that_does_not_know_its_rows_is_asked():
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ({"batch_size": 0}, ValueError, "`batch_size` must be >= 1. Received: 0"),
-        ({"batch_size": 2.5}, TypeError, "`batch_size` must be an integer"),
-        ({"seed": -1}, ValueError, "`seed` must be >= 0. Received: -1"),
-        ({"first_epoch": -1}, ValueError, "`first_epoch` must be >= 0"),
-        ({"first_step": -1}, ValueError, "`first_step` must be >= 0"),
-        ({"shuffle_buffer": 0}, ValueError, "`shuffle_buffer` must be >= 1"),
+        (
+            {"batch_size": 0},
+            ValueError,
+            "`batch_size` must be a whole number from 1. Received: 0",
+        ),
+        ({"batch_size": 2.5}, TypeError, "`batch_size` must be a whole number"),
+        (
+            {"seed": -1},
+            ValueError,
+            "`seed` must be a whole number from 0 to 9223372036854775807. Received: -1",
+        ),
+        (
+            {"first_epoch": -1},
+            ValueError,
+            "`first_epoch` must be a whole number from 0",
+        ),
+        ({"first_step": -1}, ValueError, "`first_step` must be a whole number from 0"),
+        (
+            {"shuffle_buffer": 0},
+            ValueError,
+            "`shuffle_buffer` must be a whole number from 1",
+        ),
     ],
 )
 def test_wrong_numbers_are_refused(source, arguments, error, said):
@@ -255,7 +271,7 @@ def test_wrong_numbers_are_refused(source, arguments, error, said):
 
 
 def test_ordered_batches_have_at_least_one_row(source):
-    with pytest.raises(ValueError, match="`batch_size` must be >= 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number from 1"):
         ordered_batches(source, 0)
 
 

@@ -218,24 +218,26 @@ def test_unknown_split_is_refused():
 
 @pytest.mark.parametrize("pairings", [0, -1])
 def test_fewer_than_one_pairing_is_refused(pairings):
-    with pytest.raises(ValueError, match=f"`pairings` must be >= 1.*{pairings}"):
+    with pytest.raises(
+        ValueError, match=f"`pairings` must be a whole number from 1.*{pairings}"
+    ):
         load_polydigits("test", pairings=pairings)
 
 
 @pytest.mark.parametrize("value", [1.5, "2", None, True])
 def test_what_is_no_integer_is_refused(value):
-    with pytest.raises(TypeError, match="`pairings` must be an integer"):
+    with pytest.raises(TypeError, match="`pairings` must be a whole number"):
         load_polydigits("test", pairings=value)
-    with pytest.raises(TypeError, match="`seed` must be an integer"):
+    with pytest.raises(TypeError, match="`seed` must be a whole number"):
         load_polydigits("test", seed=value)
-    with pytest.raises(TypeError, match="`size` must be an integer"):
+    with pytest.raises(TypeError, match="`size` must be a whole number"):
         backgrounds(0, value)
 
 
 def test_negative_seed_and_small_canvas_are_refused():
-    with pytest.raises(ValueError, match="`seed` must be >= 0"):
+    with pytest.raises(ValueError, match="`seed` must be a whole number from 0"):
         load_polydigits("test", seed=-1)
-    with pytest.raises(ValueError, match="`size` must be >= 28"):
+    with pytest.raises(ValueError, match="`size` must be a whole number from 28"):
         backgrounds(0, 27)
 
 

@@ -103,9 +103,11 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         write_tfrecords(holed_data(2), f"{tmp_path}/")
 
 
-@pytest.mark.parametrize("shards", [0, 5, 1.5, None])
+@pytest.mark.parametrize("shards", [0, 5, 1.5, None, True, 2.0])
 def test_an_impossible_number_of_shards_is_refused(tmp_path, shards):
-    with pytest.raises(ValueError, match="`shards` must be a whole number from 1 to"):
+    with pytest.raises(
+        (TypeError, ValueError), match="`shards` must be a whole number from 1 to 4"
+    ):
         write_tfrecords(holed_data(4), tmp_path / "x", shards=shards)
 
 

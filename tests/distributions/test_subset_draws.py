@@ -177,9 +177,11 @@ def test_no_component_of_weight_zero_is_drawn_at_the_upper_end():
 
 
 def test_wrong_samplers_are_refused():
-    for arguments in [(2, [[0], [1]]), (0,), (1.5,), (3, [[]]), (3, [[0], [0]])]:
+    for arguments in [(2, [[0], [1]]), (0,), (3, [[]]), (3, [[0], [0]])]:
         with pytest.raises(ValueError, match="`num_subsets`|`always`"):
             SubsetSampler(*arguments)
+    with pytest.raises(TypeError, match="`num_subsets` must be a whole number"):
+        SubsetSampler(1.5)
     with pytest.raises(ValueError, match="indices from 0 to 1"):
         draw_subsets(SubsetSampler(2, [[5]]), tf.ones([1, 2], tf.bool), [0, 1])
     with pytest.raises(ValueError, match="up to 30"):

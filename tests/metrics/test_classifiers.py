@@ -195,7 +195,7 @@ def test_wrong_labels_are_refused():
         (labels, None, r"bool \[N, A\]"),
         (labels[:, np.newaxis], None, "astype"),
         (labels[:, np.newaxis] > 1, 4, "leave out `num_classes`"),
-        (labels[:-1], 4, "same number of rows"),
+        (labels[:-1], 4, "one for each of the 10 rows. Received: 9"),
     ):
         with pytest.raises(ValueError, match=message):
             train_classifier(images, wrong, num_classes=classes)

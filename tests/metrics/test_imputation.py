@@ -12,7 +12,8 @@ from tests import closed_forms
 from tests.tiny_models import LATENT_DIM, experts_of, tiny_batch, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
 from tf_mopoe.metrics import imputation
-from tf_mopoe.metrics.imputation import ALPHAS, imputation_error, interval_coverage
+from tf_mopoe.metrics.imputation import ALPHAS, imputation_error
+from tf_mopoe.metrics.interval_coverage import interval_coverage
 
 SIZES = {"a": 3, "b": 4, "c": 2}
 SCALES = {"a": 0.8, "b": 0.6, "c": 0.5}

@@ -182,5 +182,7 @@ def test_traversals_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="a batch of one row. Received: 2 rows"):
         latent_traversal(model, tiny_batch(rows=2))
     for dimension in (-1, 2):
-        with pytest.raises(ValueError, match="`dimensions` must be from 0 to 1"):
+        with pytest.raises(
+            ValueError, match="`dimensions` must be a whole number from 0 to 1"
+        ):
             latent_traversal(model, tiny_batch(rows=1), dimensions=[dimension])

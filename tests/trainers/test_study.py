@@ -225,3 +225,21 @@ def test_a_journal_that_can_not_be_read_is_one_line_with_code_1(tmp_path, capsys
     error = capsys.readouterr().err
     assert "study.log is damaged" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", [None, 1, 0.5, "x", [0.25], False])
+@pytest.mark.parametrize("other", [None, 2, 1.5, "y", [0.5], True])
+def test_no_setting_of_a_study_may_change_to_none_from_none_or_otherwise(
+    value, other, tmp_path
+):
+    space = {"beta": optuna.distributions.FloatDistribution(0.5, 1.0)}
+    options = {"larger": True, "seed": 0, "warmup_epochs": 1}
+    asked = {"recipe": "polydigits", "setting": value}
+    study.StudyFolder(tmp_path, asked, space, **options)
+    study.StudyFolder(tmp_path, asked, space, **options)
+    before = (tmp_path / "study.log").read_bytes()
+    if value == other:
+        return
+    with pytest.raises(UsageError, match="is a study with setting="):
+        study.StudyFolder(tmp_path, {**asked, "setting": other}, space, **options)
+    assert (tmp_path / "study.log").read_bytes() == before

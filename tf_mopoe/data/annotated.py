@@ -32,8 +32,9 @@ def from_anndata(
         or `"obsm/<key>"`.
       layers: For `MuData`, whose modalities are those of `mod`: names of those to take
         from a layer, to its key. The others are taken from `X`.
-      partial: What becomes of an observation whose values of a modality are NaN in
-        part: `"error"`, or `"missing"`, which treats the modality as missing there.
+      partial: What becomes of an observation whose values of a modality are NaN or
+        masked in part: `"error"`, or `"missing"`, which treats the modality as missing
+        there.
 
     Returns:
       Modality name to float32 `[N, variables]`, rows in the order of
@@ -176,4 +177,6 @@ def _values(adata: Any, where: str, name: str) -> np.ndarray:
             f"{type(values).__name__} of dtype {dtype}."
         )
     values = values.astype(np.float32)
+    if isinstance(values, np.ma.MaskedArray):
+        return values.filled(np.nan)
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values)

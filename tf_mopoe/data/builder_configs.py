@@ -1,13 +1,13 @@
 """What the TFDS builders share."""
 
 import hashlib
-import numbers
 import os
 import pathlib
 from collections.abc import Iterable
 
 import tensorflow_datasets as tfds
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data.errors import DataError
 
 
@@ -66,12 +66,10 @@ def checked_number(field: str, value: int, *, at_least: int) -> int:
     Raises:
       DataError: If not.
     """
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < at_least:
-        raise DataError(
-            f"`{field}` must be a whole number from {at_least}. Received: {value!r}."
-        )
-    return int(value)
+    try:
+        return whole_number(field, value, minimum=at_least)
+    except (TypeError, ValueError) as error:
+        raise DataError(str(error)) from None
 
 
 class ConfiguredBuilder(

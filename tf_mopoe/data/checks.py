@@ -1,22 +1,135 @@
-"""Checks of arguments that several readers and pipelines share."""
+"""Checks of arguments that readers, pipelines and metrics share."""
 
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+from scipy import sparse
 
-def checked_integer(name: str, value: Any, *, at_least: int) -> int:
-    """The value, if it is a whole number and large enough.
+from tf_mopoe.checks import whole_number
+
+
+def checked_seed(seed: Any) -> int:
+    """The seed as an int.
 
     Raises:
-      TypeError: If it is no integer.
-      ValueError: If it is too small.
+      TypeError: If it is not a whole number.
+      ValueError: If it is negative or does not fit int64.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"`{name}` must be an integer. Received: {value!r}.")
-    if value < at_least:
-        raise ValueError(f"`{name}` must be >= {at_least}. Received: {value!r}.")
-    return int(value)
+    return whole_number("seed", seed, maximum=2**63 - 1)
+
+
+def stateless_base(seed: int) -> tf.Tensor:
+    """int32 `[2]` for TensorFlow's stateless operations, another one for each seed.
+
+    Args:
+      seed: As `checked_seed` returns: its lower 31 bits and its upper 32.
+    """
+    high = np.uint32(seed >> 31).astype(np.int32)
+    return tf.constant([seed & 0x7FFFFFFF, high], tf.int32)
+
+
+def plain_array(argument: str, value: Any) -> np.ndarray:
+    """The value as an array, if nothing in it would be lost or taken for data.
+
+    A masked array without masked values is its data.
+
+    Args:
+      argument: Its name, for messages.
+      value: What came.
+
+    Raises:
+      ValueError: If it has masked values.
+      TypeError: If it is sparse or ragged, or of objects other than texts.
+    """
+    check_not_sparse(argument, value)
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x) for x in parts):
+        hint = (
+            "Call `tf_mopoe.data.mark_missing` first, which turns masked rows into "
+            "`present` flags."
+        )
+        if "present" in argument:
+            hint = "Fill them, e.g. with `.filled(False)`."
+        raise ValueError(
+            f"`{argument}` has masked values, whose place holders would be taken for "
+            f"data. {hint}"
+        )
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and not all(
+        isinstance(item, (str, bytes)) for item in array.flat
+    ):
+        raise TypeError(
+            f"`{argument}` must be an array of one type. Received: dtype object, "
+            "such as None, pandas.NA or rows of different lengths make it. Convert "
+            "it, e.g. with `astype('float32')`; a table, with `from_frame`."
+        )
+    return array
+
+
+def check_not_sparse(argument: str, value: Any) -> None:
+    """Raises TypeError for sparse and ragged values, which NumPy takes for objects."""
+    hint = ""
+    if sparse.issparse(value):
+        hint = "`.toarray()`"
+    elif isinstance(value, tf.SparseTensor):
+        hint = "`tf.sparse.to_dense`"
+    elif isinstance(value, tf.RaggedTensor):
+        hint = "`.to_tensor()`"
+    if hint:
+        raise TypeError(
+            f"`{argument}` must be a dense array. Received: {type(value).__name__}. "
+            f"Convert it with {hint}."
+        )
+
+
+def plain_rows(argument: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of a dictionary, also of dictionaries in it, as `plain_array`.
+
+    Raises:
+      TypeError: If it is no dictionary, or as `plain_array`.
+      ValueError: As `plain_array`.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(
+            f"`{argument}` must be a dictionary of name to array. Received: "
+            f"{type(data).__name__}."
+        )
+    return {
+        name: plain_rows(f"{argument}[{name!r}]", value)
+        if isinstance(value, Mapping)
+        else plain_array(f"{argument}[{name!r}]", value)
+        for name, value in data.items()
+    }
+
+
+def check_flags(argument: str, data: Mapping[str, Any]) -> None:
+    """Checks `present` of rows or of their specification, each with a dtype.
+
+    Raises:
+      TypeError: If it is no mapping, or a flag is not bool.
+      ValueError: If a flag has no array beside it.
+    """
+    flags = data.get("present")
+    if flags is None:
+        return
+    if not isinstance(flags, Mapping):
+        raise TypeError(
+            f"`{argument}['present']` must be a dictionary of modality name to bool "
+            f"[N]. Received: {type(flags).__name__}."
+        )
+    for name, flag in flags.items():
+        if name not in data:
+            raise ValueError(
+                f"`present` has a flag for {name!r}, but `{argument}` has only "
+                f"{sorted(key for key in data if key != 'present')}."
+            )
+        if flag.dtype != bool:
+            raise TypeError(
+                f"`present[{name!r}]` must be bool. Received: "
+                f"{tf.as_dtype(flag.dtype).name}."
+            )
 
 
 def check_modalities(argument: str, modalities: Any, values: str) -> None:

@@ -1,5 +1,7 @@
 """Holes made on purpose, to see what a model makes of them; reproducible by seed."""
 
+import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,8 +10,9 @@ import tensorflow as tf
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.data.checks import checked_seed, plain_array, stateless_base
 from tf_mopoe.data.missing import checked_arrays
+from tf_mopoe.data.pipelines import check_single_rows
 
 #: One number for all modalities, or one for each by name (others: 0).
 Fraction = float | Mapping[str, float]
@@ -33,12 +36,13 @@ def drop_at_random(
 
     Args:
       data: Modality name to `[N, ...]`, optionally `"present"` flags bool `[N]`: what
-        is missing already stays so. For rows of NaN call `mark_missing` first. Is not
+        is missing already stays so. For rows of NaN or masked rows call `mark_missing`
+        first. Is not
         modified. Or a `tf.data.Dataset` of single rows of that form: then row i's
         flags depend on (seed, i), the same in every pass.
       fraction: f, from 0 to 1; or modality name to f, 0 for those not named.
-      seed: Non-negative. The same seed gives the same flags, in whatever order the
-        modalities come.
+      seed: Seed of the draws, from 0 to 2^63 - 1. The same seed gives the same flags,
+        in whatever order the modalities come.
       keep_one: Whether a row that has something keeps at least one view.
 
     Returns:
@@ -56,8 +60,9 @@ def drop_at_random(
       >>> bool((present["a"] | present["b"]).all())
       True
     """
-    checked_integer("seed", seed, at_least=0)
+    seed = checked_seed(seed)
     if isinstance(data, tf.data.Dataset):
+        check_single_rows("data", data)
         names = sorted(name for name in data.element_spec if name != "present")
         return _drop_from_rows(data, names, _fractions(fraction, names), seed, keep_one)
     arrays, flags = checked_arrays(data)
@@ -78,7 +83,7 @@ def drop_at_random(
 
 
 def _drop_from_rows(rows, names, fractions, seed, keep_one):
-    base = tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
+    base = stateless_base(seed)
 
     def drop(index, row):
         key = tf.random.experimental.stateless_fold_in(base, index)
@@ -118,7 +123,7 @@ def drop_depending_on(
       name: Modality to drop.
       given: Modality that it depends on.
       fraction: f, above 0 and below 1, of the rows in which both are present.
-      seed: Non-negative.
+      seed: Seed of the draws, from 0 to 2^63 - 1.
       score: From the array of `given`, `[n, ...]`, to `[n]`; None: the mean.
       strength: Change of the log-odds with one standard deviation of the score.
 
@@ -138,7 +143,7 @@ def drop_depending_on(
       >>> bool(present[:300].mean() > 0.8 and present[-300:].mean() < 0.2)
       True
     """
-    checked_integer("seed", seed, at_least=0)
+    seed = checked_seed(seed)
     arrays, flags = checked_arrays(data)
     for modality in (name, given):
         if modality not in arrays:
@@ -148,8 +153,10 @@ def drop_depending_on(
             )
     if name == given:
         raise ValueError(f"`given` must be another modality than `name`, {name!r}.")
-    if not 0.0 < fraction < 1.0:
+    if not 0.0 < _checked_number("fraction", fraction) < 1.0:
         raise ValueError(f"`fraction` must be in (0, 1). Received: {fraction!r}.")
+    if not math.isfinite(_checked_number("strength", strength)):
+        raise ValueError(f"`strength` must be finite. Received: {strength!r}.")
     everywhere = np.ones(len(arrays[name]), bool)
     had = flags.get(name, everywhere)
     both = had & flags.get(given, everywhere)
@@ -157,7 +164,7 @@ def drop_depending_on(
     scores = (
         values.reshape([len(values), -1]).mean(axis=1)
         if score is None
-        else np.asarray(score(values))
+        else plain_array("score", score(values))
     ).astype(np.float64)
     if scores.shape != (len(values),) or not np.isfinite(scores).all():
         raise ValueError(
@@ -208,7 +215,7 @@ def drop_by_table(
     arrays, flags = checked_arrays(data)
     rows = len(next(iter(arrays.values())))
     if not isinstance(table, Mapping):
-        table = np.asarray(table)
+        table = plain_array("table", table)
         if table.shape != (rows, len(arrays)):
             raise ValueError(
                 f"`table` must have shape {(rows, len(arrays))}: a row for each row, a "
@@ -216,7 +223,7 @@ def drop_by_table(
             )
         table = {name: table[:, m] for m, name in enumerate(arrays)}
     for name, column in table.items():
-        column = np.asarray(column)
+        column = plain_array(f"table[{name!r}]", column)
         if name not in arrays or column.shape != (rows,):
             raise ValueError(
                 f"`table` must have a column of {rows} flags for some of "
@@ -246,6 +253,13 @@ def _fractions(fraction: Fraction, names: list[str]) -> np.ndarray:
             f"Received data of {names}."
         )
     for value in by_name.values():
-        if not 0.0 <= value <= 1.0:
+        if not 0.0 <= _checked_number("fraction", value) <= 1.0:
             raise ValueError(f"`fraction` must be from 0 to 1. Received: {value!r}.")
     return np.array([by_name.get(name, 0.0) for name in names])
+
+
+def _checked_number(name: str, value: Any) -> float:
+    """The value as a float; raises TypeError if it is no number."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"`{name}` must be a number. Received: {value!r}.")
+    return float(value)

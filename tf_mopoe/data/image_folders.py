@@ -1,6 +1,5 @@
 """Folders of image files as modalities, matched by file name."""
 
-import operator
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data.checks import check_modalities
 from tf_mopoe.data.errors import UNREADABLE, DataError
 
@@ -64,9 +64,9 @@ def from_image_folders(
       DataError: If a folder has no images, two files of one folder differ in their
         ending alone, no name is in two of several folders, or a file is damaged or no
         image.
-      ValueError: If `image_size` or `channels` is not as described, or `folders` names
-        no modality or one "present".
-      TypeError: If `folders` is not a mapping.
+      ValueError: If `image_size` or `channels` is out of range, or `folders` names no
+        modality or one "present".
+      TypeError: If `folders` is not a mapping, or a size is not a whole number.
 
     Example:
       >>> import pathlib, tempfile
@@ -79,10 +79,13 @@ def from_image_folders(
       (['a', 'b'], (2, 2, 3, 3), [255, 0, 0])
     """
     size = _checked_size(image_size)
+    message = f"`channels` must be 3 (RGB) or 1 (grey). Received: {channels!r}."
+    try:
+        channels = whole_number("channels", channels)
+    except (TypeError, ValueError) as error:
+        raise type(error)(message) from None
     if channels not in _MODES:
-        raise ValueError(
-            f"`channels` must be 3 (RGB) or 1 (grey). Received: {channels!r}."
-        )
+        raise ValueError(message)
     files = _checked_files(folders)
     names = sorted(set().union(*files.values()))
     data: dict[str, Any] = {
@@ -111,16 +114,19 @@ def from_image_folders(
 
 
 def _checked_size(image_size: Any) -> tuple[int, int]:
+    message = (
+        "`image_size` must be (height, width), two positive whole numbers. "
+        f"Received: {image_size!r}."
+    )
     try:
-        height, width = (operator.index(size) for size in image_size)
-    except (TypeError, ValueError):
-        height = width = 0
-    if height < 1 or width < 1:
-        raise ValueError(
-            "`image_size` must be (height, width), two positive whole numbers. "
-            f"Received: {image_size!r}."
-        )
-    return height, width
+        sizes = [whole_number("image_size", size, minimum=1) for size in image_size]
+    except TypeError:
+        raise TypeError(message) from None
+    except ValueError:
+        raise ValueError(message) from None
+    if len(sizes) != 2:
+        raise ValueError(message)
+    return sizes[0], sizes[1]
 
 
 def _checked_files(folders: Any) -> dict[str, dict[str, pathlib.Path]]:

@@ -6,7 +6,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.checks import whole_number
+from tf_mopoe.data.checks import (
+    check_flags,
+    checked_seed,
+    plain_rows,
+    stateless_base,
+)
 
 _LARGE = 2**24  # bytes
 
@@ -41,7 +47,7 @@ def shuffled_batches(
       rows: Name to `[N, ...]`, optionally with `"present"`: name to bool `[N]`; or a
         `tf.data.Dataset` of single rows of that form. uint8 becomes float32 in [0, 1].
       batch_size: Rows in each batch, at most N; with several replicas of them all.
-      seed: Of the orders and of `augment`.
+      seed: Seed of the orders and of `augment`, from 0 to 2^63 - 1.
       first_epoch: Number of the first epoch, from 0.
       first_step: Number of the first batch within that epoch, from 0. Those before it
         are skipped: of arrays they are never gathered, of a dataset its rows are read.
@@ -55,15 +61,16 @@ def shuffled_batches(
       each epoch, without end. Give `fit` that number as `steps_per_epoch`.
 
     Raises:
-      ValueError: If the arrays differ in rows, `batch_size` is not in [1, N], or a
-        number is too small.
-      TypeError: If a number is not an integer.
+      ValueError: If the arrays differ in rows, have masked values, `batch_size` is not
+        in [1, N], a number is out of range, or a flag has no array beside it.
+      TypeError: If a number is not an integer, a flag not bool, or an array sparse.
     """
-    checked_integer("batch_size", batch_size, at_least=1)
-    checked_integer("seed", seed, at_least=0)
-    checked_integer("first_epoch", first_epoch, at_least=0)
-    checked_integer("first_step", first_step, at_least=0)
-    checked_integer("shuffle_buffer", shuffle_buffer, at_least=1)
+    batch_size = whole_number("batch_size", batch_size, minimum=1)
+    seed = checked_seed(seed)
+    first_epoch = whole_number("first_epoch", first_epoch)
+    first_step = whole_number("first_step", first_step)
+    shuffle_buffer = whole_number("shuffle_buffer", shuffle_buffer, minimum=1)
+    rows = _checked_rows(rows)
     count = _count(rows)
     if count is None and isinstance(rows, tf.data.Dataset):
         # It has to be asked: without a single batch it would be read for ever.
@@ -73,7 +80,7 @@ def shuffled_batches(
         raise ValueError(
             f"`batch_size` must be from 1 to the {count} rows. Received: {batch_size}."
         )
-    base = tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
+    base = stateless_base(seed)
     if isinstance(rows, tf.data.Dataset):
         batches = _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer)
     else:
@@ -113,13 +120,15 @@ def ordered_batches(rows: Rows, batch_size: int) -> tf.data.Dataset:
       A dataset of dictionaries of `[B, ...]`.
 
     Raises:
-      ValueError: If the arrays differ in rows or `batch_size` is less than 1.
-      TypeError: If `batch_size` is not an integer.
+      ValueError: If the arrays differ in rows, have masked values, `batch_size` is less
+        than 1, or a flag has no array beside it.
+      TypeError: If `batch_size` is not an integer, a flag not bool, or an array sparse.
     """
-    checked_integer("batch_size", batch_size, at_least=1)
+    batch_size = whole_number("batch_size", batch_size, minimum=1)
+    rows = _checked_rows(rows)
     _count(rows)
     if not isinstance(rows, tf.data.Dataset):
-        rows = tf.data.Dataset.from_tensor_slices(_plain(rows))
+        rows = tf.data.Dataset.from_tensor_slices(rows)
     return (
         rows.batch(batch_size)
         .map(_to_unit_interval)
@@ -135,10 +144,11 @@ def num_rows(rows: Rows) -> int:
       rows: As of `shuffled_batches`.
 
     Raises:
-      ValueError: If arrays differ in rows or there are none, or a dataset does not know
-        its number of rows.
+      ValueError: If arrays differ in rows, have masked values or there are none, or a
+        dataset does not know its number of rows.
+      TypeError: If a flag is not bool, or an array sparse.
     """
-    count = _count(rows)
+    count = _count(_checked_rows(rows))
     if count is None:
         raise ValueError(
             "This dataset does not know its number of rows. Count them, and say so: "
@@ -147,18 +157,58 @@ def num_rows(rows: Rows) -> int:
     return count
 
 
+def _checked_rows(rows: Any) -> Any:
+    """Arrays as `plain_rows`; or the dataset, of single rows.
+
+    Raises:
+      TypeError, ValueError: As `shuffled_batches`.
+    """
+    if isinstance(rows, tf.data.Dataset):
+        check_single_rows("rows", rows)
+        return rows
+    if not isinstance(rows, Mapping):
+        raise TypeError(
+            "`rows` must be a dictionary of name to array, or a tf.data.Dataset of "
+            f"such rows. Received: {type(rows).__name__}."
+        )
+    given = {name: x for name, x in rows.items() if name != "present" or x is not None}
+    arrays = plain_rows("rows", given)
+    check_flags("rows", arrays)
+    return arrays
+
+
+def check_single_rows(argument: str, rows: tf.data.Dataset) -> None:
+    """Raises TypeError or ValueError if a dataset's elements are no single rows."""
+    spec = rows.element_spec
+    if not isinstance(spec, Mapping):
+        raise TypeError(
+            f"`{argument}` must be a dataset of dictionaries of name to value. "
+            f"Received: {spec}."
+        )
+    check_flags(argument, spec)
+    flags = spec.get("present") or {}
+    shapes = [getattr(part, "shape", None) for part in tf.nest.flatten(spec)]
+    if any(flag.shape.rank for flag in flags.values()) or all(
+        shape is not None and shape.rank and shape[0] is None for shape in shapes
+    ):
+        raise ValueError(
+            f"`{argument}` must be a dataset of single rows. Received: batches, "
+            f"{spec}. Leave out `.batch(...)`, or call `.unbatch()`."
+        )
+
+
 def _count(rows: Rows) -> int | None:
     """N; None for a dataset that does not know."""
     if isinstance(rows, tf.data.Dataset):
         count = int(rows.cardinality())
         return count if count >= 0 else None
-    counts = {}
+    counts: dict[str, Any] = {}
     for name, value in rows.items():
         parts = value if isinstance(value, Mapping) else {None: value}
         for part, array in parts.items():
             key = name if part is None else f"{name}[{part!r}]"
-            counts[key] = len(array)
-    if len(set(counts.values())) != 1:
+            counts[key] = len(array) if array.ndim else "none"
+    if len(set(counts.values())) != 1 or "none" in counts.values():
         raise ValueError(
             "`rows` must be at least one array, all with the same number of rows. "
             f"Received: {counts}."
@@ -167,12 +217,12 @@ def _count(rows: Rows) -> int | None:
 
 
 def _shuffled_in_memory(rows, count, batch_size, seed):
-    tensors = tf.nest.map_structure(_tensor, _plain(rows))
+    tensors = tf.nest.map_structure(_tensor, rows)
 
     def batches(epoch, first):
         order = tf.random.experimental.stateless_shuffle(
             tf.range(count),
-            seed=tf.stack([tf.constant(seed % 2**63, tf.int64), epoch]),
+            seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
         )
         return (
             tf.data.Dataset.from_tensor_slices(order)
@@ -187,9 +237,8 @@ def _shuffled_in_memory(rows, count, batch_size, seed):
     return batches
 
 
-def _tensor(array: Any) -> tf.Tensor:
+def _tensor(array: np.ndarray) -> tf.Tensor:
     """The array as a tensor; `tf.constant` on the whole would hold large ones twice."""
-    array = np.asarray(array)
     if array.nbytes < _LARGE:
         return tf.constant(array)
     rows = max(1, _LARGE * len(array) // array.nbytes)
@@ -216,14 +265,6 @@ def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
         )
 
     return batches
-
-
-def _plain(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """The rows as dictionaries, which tf.nest knows."""
-    return {
-        name: dict(value) if isinstance(value, Mapping) else value
-        for name, value in rows.items()
-    }
 
 
 def _to_unit_interval(batch: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from sklearn.datasets import load_digits
 
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.checks import whole_number
+from tf_mopoe.data.checks import checked_seed
 from tf_mopoe.data.pairing import (
     IMAGE_SIZE,
     crop_and_invert,
@@ -86,8 +87,8 @@ def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigi
     """
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {[*_SPLITS]}. Received: {split!r}.")
-    pairings = checked_integer("pairings", pairings, at_least=1)
-    seed = checked_integer("seed", seed, at_least=0)
+    pairings = whole_number("pairings", pairings, minimum=1)
+    seed = checked_seed(seed)
     digits = load_digits()
     members = _split_by_class(digits.target, seed)[split]
     key = _PAIRING_STREAM, _SPLITS.index(split)
@@ -121,8 +122,8 @@ def backgrounds(seed: int = 0, size: int = _CANVAS_SIZE) -> np.ndarray:
       ValueError: If `seed` < 0 or `size` < 28.
       TypeError: If `seed` or `size` is not an integer.
     """
-    seed = checked_integer("seed", seed, at_least=0)
-    size = checked_integer("size", size, at_least=IMAGE_SIZE)
+    seed = checked_seed(seed)
+    size = whole_number("size", size, minimum=IMAGE_SIZE)
     canvases = []
     for m, (texture, palette) in enumerate(_PAINTINGS):
         rng = _rng(seed, _BACKGROUND_STREAM, m)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
+from tf_mopoe.data.checks import check_not_sparse, plain_array
+
 #: Letters, digits, ASCII punctuation and three kinds of blank.
 ALPHABET = string.ascii_lowercase + string.digits + string.punctuation + " \n\t"
 BLANK = ALPHABET.index(" ")
@@ -47,7 +50,8 @@ def encode_text(text: Sequence[str] | tf.Tensor, length: int) -> tf.Tensor:
       >>> decode_text(encode_text(["Two", "longer"], 4))
       ['two ', 'long']
     """
-    text = tf.convert_to_tensor(text)
+    length = whole_number("length", length, minimum=1)
+    text = tf.convert_to_tensor(_checked_array("text", text))
     padded = tf.io.decode_raw(text, tf.uint8, fixed_length=length)
     # Padding is byte 0, which is not in the alphabet.
     indices = tf.gather(_INDEX_OF_BYTE, tf.cast(padded, tf.int32))
@@ -62,8 +66,27 @@ def decode_text(indices: np.ndarray | tf.Tensor) -> list[str]:
 
     Returns:
       N strings of length L.
+
+    Raises:
+      ValueError, TypeError: If they are no such integers.
     """
-    return ["".join(ALPHABET[index] for index in row) for row in np.asarray(indices)]
+    indices = np.asarray(_checked_array("indices", indices))
+    if indices.ndim != 2 or indices.dtype.kind not in "iu":
+        raise ValueError(
+            "`indices` must be integers [N, L]. Received: "
+            f"{indices.dtype} of shape {indices.shape}."
+        )
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(ALPHABET):
+        raise ValueError(
+            f"`indices` must be from 0 to {len(ALPHABET) - 1}. Received: from "
+            f"{indices.min()} to {indices.max()}."
+        )
+    return ["".join(ALPHABET[index] for index in row) for row in indices]
+
+
+def _checked_array(argument: str, value):
+    check_not_sparse(argument, value)
+    return value if tf.is_tensor(value) else plain_array(argument, value)
 
 
 def redraw_offset(text: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,6 @@
 """Arrays to TFRecord files of `tf.train.Example`."""
 
 import glob
-import numbers
 import os
 import uuid
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data.missing import mark_missing
 
 
@@ -25,7 +25,7 @@ def write_tfrecords(
 
     Args:
       data: Modality name to `[N, ...]`, optionally `"present"` flags bool `[N]`. Rows
-        that are all NaN are missing, too.
+        that are all NaN or masked are missing, too.
       path: Folder, which must exist, and beginning of the files' names: "data/train"
         gives `data/train-00000-of-00002.tfrecord` and `...-00001-of-...`. An ending
         ".tfrecord" is dropped.
@@ -46,12 +46,8 @@ def write_tfrecords(
     """
     arrays, present = _checked_data(data)
     rows = len(next(iter(arrays.values())))
-    if not isinstance(shards, numbers.Integral) or not 1 <= shards <= rows:
-        raise ValueError(
-            f"`shards` must be a whole number from 1 to the {rows} rows. "
-            f"Received: {shards!r}."
-        )
-    files = _checked_targets(path, int(shards))
+    shards = whole_number("shards", shards, minimum=1, maximum=rows)
+    files = _checked_targets(path, shards)
     starts = [rows * shard // shards for shard in range(shards + 1)]
     token = uuid.uuid4().hex
     hidden = [
@@ -78,13 +74,14 @@ def write_tfrecords(
 
 def _checked_data(data: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], Any]:
     """Arrays as they are stored, and the flags."""
-    arrays: dict[str, Any] = {}
-    for name, value in data.items():
-        arrays[name] = value if name == "present" else np.asarray(value)
-    arrays = mark_missing(arrays)
+    arrays = mark_missing(
+        {n: np.asarray(x) if isinstance(x, tf.Tensor) else x for n, x in data.items()}
+    )
     present = arrays.pop("present", {})
     for name, array in arrays.items():
-        if len(array) and not array[0].size:
+        if not len(array):
+            raise ValueError("`data` must have at least one row. Received: none.")
+        if not array[0].size:
             raise ValueError(
                 f"Modality {name!r} must have values in each row. Received shape: "
                 f"{array.shape}."

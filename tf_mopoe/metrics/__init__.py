@@ -20,7 +20,8 @@ from tf_mopoe.metrics.coherence import (
     joint_coherence,
     mean_by_number_given,
 )
-from tf_mopoe.metrics.imputation import imputation_error, interval_coverage
+from tf_mopoe.metrics.imputation import imputation_error
+from tf_mopoe.metrics.interval_coverage import interval_coverage
 from tf_mopoe.metrics.latent_classification import linear_probe
 from tf_mopoe.metrics.normalizing_flow import fit_flow
 from tf_mopoe.metrics.representation import (

@@ -15,10 +15,12 @@ from sklearn.mixture import GaussianMixture
 from tensorflow_probability import distributions as tfd
 from threadpoolctl import threadpool_limits
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data import ordered_batches
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.data.checks import plain_array
 from tf_mopoe.data.pipelines import Rows
 from tf_mopoe.distributions import noise
+from tf_mopoe.metrics.seeds import checked_seed
 from tf_mopoe.models import MultimodalVAE
 
 #: Full covariances need as many rows for each component and latent dimension.
@@ -43,7 +45,7 @@ def aggregate_posterior_samples(
     Raises:
       TypeError, ValueError: If the rows are not as the model describes.
     """
-    base = noise.stateless_seed(seed)
+    base = noise.stateless_seed(checked_seed(seed))
     return np.concatenate(
         [
             model.posterior(batch).sample(seed=noise.fold_in(base, step))
@@ -73,9 +75,9 @@ def fit_gaussian_mixture(
     Raises:
       TypeError, ValueError: If an argument is not as described.
     """
-    latents = checked_latents(latents, at_least=2)
+    latents, seed = checked_latents(latents, at_least=2), checked_seed(seed)
     rows, size = latents.shape
-    if checked_integer("num_components", num_components, at_least=1) > rows:
+    if whole_number("num_components", num_components, minimum=1) > rows:
         raise ValueError(
             f"`num_components` must be at most the {rows} rows of `latents`. "
             f"Received: {num_components}. Take fewer, or encode more rows."
@@ -109,9 +111,9 @@ def checked_latents(latents: np.ndarray, *, at_least: int) -> np.ndarray:
       at_least: Rows.
 
     Raises:
-      ValueError: If the shape or dtype is another, or values are not finite.
+      ValueError: If the shape or dtype is another, or values are masked or not finite.
     """
-    latents = np.asarray(latents)
+    latents = plain_array("latents", latents)
     if latents.ndim != 2 or len(latents) < at_least or latents.shape[1] < 1:
         raise ValueError(
             f"`latents` must have shape [N, D], N at least {at_least}. "

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score
 
+from tf_mopoe.data.checks import plain_array
+
 
 def check_labels(
     labels: np.ndarray, *, num_classes: int | None, rows: int | None = None
@@ -19,7 +21,7 @@ def check_labels(
     Raises:
       ValueError: If they are not as described.
     """
-    labels = np.asarray(labels)
+    labels = plain_array("labels", labels)
     found = f"Received: {labels.dtype} of shape {labels.shape}."
     if num_classes is None:
         if labels.ndim != 2 or labels.dtype != bool or not labels.size:
@@ -58,15 +60,18 @@ def average_precision_of_scores(scores: np.ndarray, flags: np.ndarray) -> np.nda
       float64 `[A]` in [0, 1], NaN for an attribute that all rows have, or none.
 
     Raises:
-      ValueError: If `flags` is not bool `[N, A]`, or `scores` not of its shape.
+      ValueError: If `flags` is not bool `[N, A]`, or `scores` not of its shape or not
+        finite.
     """
     flags = check_labels(flags, num_classes=None)
-    scores = np.asarray(scores)
+    scores = plain_array("scores", scores)
     if scores.shape != flags.shape:
         raise ValueError(
             f"Scores must have the flags' shape {flags.shape}. Received: "
             f"{scores.shape}; the classifier must have one output for each attribute."
         )
+    if not np.isfinite(scores).all():
+        raise ValueError("Scores must be finite. Received: NaN or infinity.")
     counts = flags.sum(axis=0)  # [A]
     return np.array(
         [

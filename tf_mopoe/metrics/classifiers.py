@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data import ordered_batches, shuffled_batches
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.data.checks import check_not_sparse, plain_array
 from tf_mopoe.metrics.attribute_scores import check_labels
+from tf_mopoe.metrics.seeds import checked_seed
 
 #: Images are halved until no side is larger than this.
 SMALLEST_SIDE = 4
@@ -33,8 +35,12 @@ def classifier_inputs(values, *, num_symbols: int | None = None) -> tf.Tensor:
       Floating values, `[N, *event_shape]` or one-hot `[N, L, C]`.
 
     Raises:
-      ValueError: If probabilities are not of C symbols.
+      TypeError: If the values are sparse, or not of one type.
+      ValueError: If probabilities are not of C symbols, or values are masked.
     """
+    check_not_sparse("values", values)
+    if not tf.is_tensor(values):
+        values = plain_array("values", values)
     values = tf.convert_to_tensor(values)
     if num_symbols is not None:
         if values.dtype.is_floating:
@@ -86,7 +92,8 @@ def default_classifier(
             f"`num_symbols` (length,). Received: {shape}. For other shapes build a "
             "classifier of your own."
         )
-    draw = random if seed is None else random.Random(seed)
+    draw = random if seed is None else random.Random(checked_seed(seed))
+    num_outputs = whole_number("num_outputs", num_outputs, minimum=1)
     if num_symbols is not None:
         shape = (*shape, num_symbols)
 
@@ -158,8 +165,10 @@ def train_classifier(
     Raises:
       TypeError, ValueError: If an argument is not as described.
     """
-    labels = check_labels(labels, num_classes=num_classes)
-    values = np.asarray(values)
+    if num_classes is not None:
+        num_classes = whole_number("num_classes", num_classes, minimum=2)
+    values = _complete_values(values)
+    labels = check_labels(labels, num_classes=num_classes, rows=len(values))
     if num_symbols is not None and not np.issubdtype(values.dtype, np.floating):
         values = values.astype(np.int32)  # uint8 would be taken for an image
     count = labels.shape[1] if num_classes is None else num_classes
@@ -170,8 +179,8 @@ def train_classifier(
         seed=seed,
         name=name,
     )
-    checked_integer("epochs", epochs, at_least=1)
-    checked_integer("batch_size", batch_size, at_least=1)
+    epochs = whole_number("epochs", epochs, minimum=1)
+    batch_size = whole_number("batch_size", batch_size, minimum=1)
     batch_size = min(batch_size, max(1, len(values) // LEAST_STEPS))
     steps = epochs * (len(values) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
@@ -200,10 +209,27 @@ def classifier_accuracy(
       values: As of `classifier_inputs`, `[N, ...]`.
       labels: int `[N]`.
     """
-    labels = check_labels(labels, num_classes=classifier.output_shape[-1])
-    return float(
-        np.mean(np.argmax(classifier_logits(classifier, values), axis=-1) == labels)
-    )
+    logits = classifier_logits(classifier, values)  # [N, C]
+    labels = check_labels(labels, num_classes=logits.shape[-1], rows=len(logits))
+    return float(np.mean(np.argmax(logits, axis=-1) == labels))
+
+
+def _complete_values(values) -> np.ndarray:
+    """The values as an array.
+
+    Raises:
+      TypeError: If they are sparse, or not of one type.
+      ValueError: If they are no rows, masked, or not finite.
+    """
+    values = plain_array("values", values)
+    if values.ndim == 0:
+        raise ValueError("`values` must have rows. Received: a single number.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(
+            "`values` must be complete and finite. Received: NaN or infinity. Select "
+            "the rows that have the modality."
+        )
+    return values
 
 
 def classifier_logits(classifier: keras.Model, values: np.ndarray) -> np.ndarray:
@@ -216,7 +242,7 @@ def classifier_logits(classifier: keras.Model, values: np.ndarray) -> np.ndarray
     Returns:
       `[N, O]`.
     """
-    values, symbols = np.asarray(values), None
+    values, symbols = _complete_values(values), None
     if len(classifier.input_shape) > values.ndim:  # class indices
         values, symbols = values.astype(np.int32), classifier.input_shape[-1]
     batches = ordered_batches({"x": values}, 512).map(

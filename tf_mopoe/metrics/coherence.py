@@ -11,10 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data import num_rows, ordered_batches
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.data.checks import plain_array
 from tf_mopoe.distributions import noise
 from tf_mopoe.metrics.attribute_scores import check_labels, mean_of_defined
+from tf_mopoe.metrics.seeds import checked_seed
 from tf_mopoe.metrics.subset_samples import (
     SUBSET_POSTERIORS as SUBSET_POSTERIORS,
 )
@@ -143,11 +145,11 @@ def joint_coherence(
         first = classifiers[model.modality_names[0]]
         check_attributes(classifiers, first.output_shape[-1])
     dtype = tf.as_dtype(model.latent_dtype)
-    z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
+    z_seed, style_seed = noise.split_seed(noise.stateless_seed(checked_seed(seed)))
     if latents is None:
-        checked_integer("num_samples", num_samples, at_least=1)
+        num_samples = whole_number("num_samples", num_samples, minimum=1)
         latents = noise.standard_normal([num_samples, model.latent_dim], z_seed, dtype)
-    z = np.asarray(latents, model.latent_dtype)
+    z = plain_array("latents", latents).astype(model.latent_dtype)
     if z.ndim != 2 or z.shape[1] != model.latent_dim or not len(z):
         raise ValueError(
             f"`latents` must have shape {('N', model.latent_dim)}. Received: {z.shape}."

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data import num_rows, ordered_batches
 from tf_mopoe.metrics.attribute_scores import (
     average_precision_of_scores,
@@ -65,6 +66,8 @@ def linear_probe(
         raise ValueError(
             f"`protocol` must be one of {list(PROTOCOLS)}. Received: {protocol!r}."
         )
+    if num_train is not None:
+        num_train = whole_number("num_train", num_train, minimum=1)
     values, labels = _checked(model, train)
     values = {name: array[:num_train] for name, array in values.items()}
     labels = labels[:num_train]
@@ -76,6 +79,12 @@ def linear_probe(
         )
     latents = _means(model, values, only_joint=protocol == "joint")  # [N, S or 1, D]
     test_latents = _means(model, test_values)  # [N', S, D]
+    if labels.ndim == 1 and len(set(labels.tolist())) < 2:
+        raise ValueError(
+            "The training rows must have at least two classes. Received: only "
+            f"{labels[0]} in the first {len(labels)}. Mix the rows, or take more with "
+            "`num_train`."
+        )
     probes = [_fit(latents[:, index], labels) for index in range(latents.shape[1])]
     return {
         subset: _score(probes[index % len(probes)], test_latents[:, index], test_labels)

@@ -12,8 +12,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.checks import whole_number
 from tf_mopoe.metrics.aggregate_posterior import checked_latents
+from tf_mopoe.metrics.seeds import checked_seed
 
 #: No coupling scales by more than exp(2) or less than exp(-2).
 LARGEST_LOG_SCALE = 2.0
@@ -64,7 +65,8 @@ def fit_flow(
         ("batch_size", batch_size),
         *(("hidden", width) for width in hidden),
     ):
-        checked_integer(name, value, at_least=1)
+        whole_number(name, value, minimum=1)
+    seed = checked_seed(seed)
     if not 0 < learning_rate < math.inf:
         raise ValueError(
             f"`learning_rate` must be a positive number. Received: {learning_rate!r}."

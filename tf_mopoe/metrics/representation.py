@@ -1,13 +1,14 @@
 """The latents: whose they are, and what decoding shows when they are changed."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data import ordered_batches
+from tf_mopoe.data.checks import plain_array, plain_rows
 from tf_mopoe.distributions import DiagonalGaussian, kl_to_standard_normal
 from tf_mopoe.models import MultimodalVAE
 
@@ -112,6 +113,7 @@ def swap_styles(
             "`model` must have styles to swap. Received: modalities "
             f"{list(model.modality_names)}, none with a `style_dim`."
         )
+    content, style = plain_rows("content", content), plain_rows("style", style)
     z = model.posterior(content).mean()
     styles = {name: s["loc"] for name, s in model.encode_styles(style).items()}
     rows = len(next(iter(styles.values())))
@@ -152,6 +154,7 @@ def latent_traversal(
       ValueError: If there is not exactly one row, or a dimension is not in the latent.
       TypeError, ValueError: If the batch is not as the model describes.
     """
+    inputs = plain_rows("inputs", inputs)
     batch = model.unpack_batch(inputs)
     posterior = model.posterior_of(batch)
     mean = posterior.mean()  # [B, D]
@@ -162,15 +165,15 @@ def latent_traversal(
         )
     if dimensions is None:
         furthest = np.argsort(-_kl_by_dimension(posterior)[0], kind="stable")
-        chosen = furthest[:num_dimensions]
+        chosen = furthest[: whole_number("num_dimensions", num_dimensions, minimum=1)]
     else:
-        chosen = np.array([operator.index(d) for d in dimensions], int)
-        if not np.all((chosen >= 0) & (chosen < model.latent_dim)):
-            raise ValueError(
-                f"`dimensions` must be from 0 to {model.latent_dim - 1}. "
-                f"Received: {dimensions!r}."
-            )
-    points = np.asarray(values, np.float64)
+        last = model.latent_dim - 1
+        chosen = np.array(
+            [whole_number("dimensions", d, maximum=last) for d in dimensions], int
+        )
+    points = plain_array("values", values).astype(np.float64)
+    if points.ndim != 1 or not np.isfinite(points).all():
+        raise ValueError(f"`values` must be finite numbers [V]. Received: {values!r}.")
     z = np.tile(mean, [len(chosen), len(points), 1])  # [T, V, D]
     for place, dimension in enumerate(chosen):
         z[place, :, dimension] = points

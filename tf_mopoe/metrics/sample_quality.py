@@ -12,10 +12,12 @@ import tensorflow as tf
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
+from tf_mopoe.checks import whole_number
 from tf_mopoe.data import num_rows, ordered_batches
-from tf_mopoe.data.checks import checked_integer
+from tf_mopoe.data.checks import plain_array, plain_rows
 from tf_mopoe.distributions import noise
 from tf_mopoe.metrics.classifiers import classifier_inputs
+from tf_mopoe.metrics.seeds import checked_seed
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.subsets import membership_mask
 
@@ -98,10 +100,11 @@ def precision_recall_distribution(
       TypeError, ValueError: If an argument is not as described.
     """
     generated, real = _checked_features(features, reference, at_least=1)
-    checked_integer("num_angles", num_angles, at_least=1)
-    checked_integer("num_runs", num_runs, at_least=1)
+    num_angles = whole_number("num_angles", num_angles, minimum=1)
+    num_runs = whole_number("num_runs", num_runs, minimum=1)
+    seed = checked_seed(seed)
     size = min(len(generated), len(real))
-    if checked_integer("num_clusters", num_clusters, at_least=1) > 2 * size:
+    if whole_number("num_clusters", num_clusters, minimum=1) > 2 * size:
         raise ValueError(
             f"`num_clusters` must be at most {2 * size}, the rows compared of both "
             f"sets. Received: {num_clusters}."
@@ -176,8 +179,11 @@ def sample_quality(
       TypeError, ValueError: If an argument is not as described.
     """
     targets = _targets(model, data, feature_models, given, latents)
-    checked_integer("batch_size", batch_size, at_least=1)
-    checked_integer("num_samples", num_samples, at_least=2)
+    needed = {*targets, *(given or ())}
+    data = plain_rows("data", {name: data[name] for name in data if name in needed})
+    batch_size = whole_number("batch_size", batch_size, minimum=1)
+    num_samples = whole_number("num_samples", num_samples, minimum=2)
+    seed = checked_seed(seed)
     z_seed, style_seed = noise.split_seed(noise.stateless_seed(seed))
     if given is not None:
         rows = np.random.default_rng(seed).permutation(num_rows(data))[:num_samples]
@@ -310,7 +316,7 @@ def _targets(model, data, feature_models, given, latents) -> list[str]:
 
 
 def _checked_latents(model, latents) -> np.ndarray:
-    z = np.asarray(latents, model.latent_dtype)
+    z = plain_array("latents", latents).astype(model.latent_dtype)
     if z.ndim != 2 or z.shape[1] != model.latent_dim or len(z) < 2:
         raise ValueError(
             f"`latents` must have shape {('N', model.latent_dim)}, N from 2. "
@@ -321,7 +327,10 @@ def _checked_latents(model, latents) -> np.ndarray:
 
 def _checked_features(features, reference, *, at_least: int) -> list[np.ndarray]:
     """Both in float64, `[N, F]` and `[N', F]`."""
-    arrays = [np.asarray(array, np.float64) for array in (features, reference)]
+    arrays = [
+        plain_array(name, array).astype(np.float64)
+        for name, array in (("features", features), ("reference", reference))
+    ]
     shapes = [array.shape for array in arrays]
     if any(len(s) != 2 or s[0] < at_least for s in shapes) or (
         shapes[0][1:] != shapes[1][1:]

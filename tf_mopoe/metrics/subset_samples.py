@@ -8,9 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mopoe.data import ordered_batches
+from tf_mopoe.data.checks import plain_rows
 from tf_mopoe.distributions import noise
 from tf_mopoe.distributions.components import independent_components
 from tf_mopoe.metrics.classifiers import classifier_inputs
+from tf_mopoe.metrics.seeds import checked_seed
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.subsets import membership_mask
 
@@ -28,16 +30,30 @@ def complete_data(
     """The model's modalities of `data`.
 
     Raises:
-      ValueError: If one is missing, or there are flags of missing rows.
+      TypeError: If `data` is not a mapping of dense arrays.
+      ValueError: If one is missing, or there are flags of missing rows, masked values
+        or NaN.
     """
     names = model.modality_names
+    if not isinstance(data, Mapping):
+        raise TypeError(
+            "The data must be a dictionary of modality name to array. Received: "
+            f"{type(data).__name__}."
+        )
     if not set(names) <= set(data) or "present" in data:
         raise ValueError(
             f"The data must hold all of the model's modalities {list(names)}, complete,"
             " without flags `present`: select the complete rows. "
             f"Received: {sorted(data)}."
         )
-    return {name: data[name] for name in names}
+    arrays = plain_rows("data", {name: data[name] for name in names})
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(
+                f"The data must be complete. Received: NaN in {name!r}. Select the "
+                "complete rows."
+            )
+    return arrays
 
 
 def judged_batches(
@@ -96,7 +112,7 @@ def judged_batches(
         name: _judge(model, name, classifiers[name], draw_style=latent == "sample")
         for name in model.modality_names
     }
-    base = noise.stateless_seed(seed)
+    base = noise.stateless_seed(checked_seed(seed))
     for step, batch in enumerate(progress(batches)):
         z_seed, style_seed = noise.split_seed(noise.fold_in(base, step))
         z = latents_of(batch, z_seed)  # [B, S, D]
