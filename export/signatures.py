@@ -29,12 +29,14 @@ from export.errors import UsageError
 from export.raw_inputs import check_image, check_text, decode_images, decode_text
 from export.whole_numbers import check_whole
 from tf_mopoe.models import MultimodalVAE
-from tf_mopoe.models.batches import Batch
-
-#: Larger magnitudes are read as this: sums in a network would overflow, and become NaN.
-LARGEST = 1e18
-
-Tensors = dict[str, tf.Tensor]
+from tf_mopoe.models.serving_inputs import (
+    Request,
+    Tensors,
+    flag_spec,
+    read_request,
+    value_spec,
+    with_nan,
+)
 
 
 class Signature(NamedTuple):
@@ -42,20 +44,6 @@ class Signature(NamedTuple):
 
     function: Callable[[Tensors], Tensors]
     inputs: dict[str, tf.TensorSpec]
-
-
-class Request(NamedTuple):
-    """What a request says, in the model's terms.
-
-    Attributes:
-      batch: Values and flags.
-      finite: bool `[B]`: no NaN or infinity in what is present.
-      supported: bool `[B]`: what is present is in its likelihood's support.
-    """
-
-    batch: Batch
-    finite: tf.Tensor
-    supported: tf.Tensor
 
 
 def make_signatures(
@@ -98,17 +86,17 @@ def make_signatures(
 
     def reconstruct(flat):
         request = raw.read(flat)
-        return _with_nan(~request.finite, model.reconstruct(request.batch))
+        return with_nan(~request.finite, model.reconstruct(request.batch))
 
     def encode(flat):
         request = raw.read(flat)
         q = model.posterior_of(request.batch)
-        return _with_nan(~request.finite, {"loc": q.mean(), "scale": q.stddev()})
+        return with_nan(~request.finite, {"loc": q.mean(), "scale": q.stddev()})
 
     def impute(flat):
         request = raw.read(flat)
         answer = model.impute_by_row(request.batch, flat[SEED])
-        return _with_nan(~request.finite, answer)
+        return with_nan(~request.finite, answer)
 
     def log_likelihood(flat):
         request = raw.read(flat)
@@ -116,7 +104,7 @@ def make_signatures(
         value = tf.where(
             request.supported, value, tf.constant(-float("inf"), tf.float64)
         )
-        return _with_nan(~request.finite, {LOG_LIKELIHOOD: value})
+        return with_nan(~request.finite, {LOG_LIKELIHOOD: value})
 
     return {
         RECONSTRUCT: Signature(reconstruct, raw.inputs),
@@ -169,19 +157,15 @@ class _RawInputs:
         self._images, self._texts = images, texts
         self.inputs: dict[str, tf.TensorSpec] = {}
         for modality, likelihood in zip(model.modalities, model.likelihoods):
-            name, shape = modality.name, (None, *modality.event_shape)
-            dtype = tf.int32 if likelihood.integer else tf.float32
-            if name in self._images:
+            spec = value_spec(modality, likelihood)
+            if modality.name in self._images:
                 check_image(modality, likelihood)
-                name, shape, dtype = name + BYTES_SUFFIX, (None,), tf.string
-            elif name in self._texts:
+                spec = tf.TensorSpec([None], tf.string, name=spec.name + BYTES_SUFFIX)
+            elif modality.name in self._texts:
                 check_text(modality, likelihood)
-                shape, dtype = (None,), tf.string
-            for key, spec in {
-                name: (shape, dtype),
-                FLAG_PREFIX + modality.name: ((None,), tf.bool),
-            }.items():
-                self.inputs[key] = tf.TensorSpec(*spec, name=key)
+                spec = tf.TensorSpec([None], tf.string, name=spec.name)
+            flag = flag_spec(modality.name)
+            self.inputs |= {spec.name: spec, flag.name: flag}
 
     def read(self, flat: Tensors) -> Request:
         """Values, flags and what is wrong with them.
@@ -189,39 +173,13 @@ class _RawInputs:
         Raises:
           tf.errors.InvalidArgumentError: When run, if an input's shape is wrong.
         """
-        values, rows = {}, []
-        for modality, likelihood in zip(
-            self._model.modalities, self._model.likelihoods
-        ):
-            flag = tf.ensure_shape(flat[FLAG_PREFIX + modality.name], [None])
-            value = self._value(flat, modality, likelihood, flag)
-            known = _all_of_row(likelihood.supported(value))
-            finite = tf.ones_like(known)
-            if not likelihood.integer:
-                finite = _all_of_row(tf.math.is_finite(value))
-                value = tf.clip_by_value(value, -LARGEST, LARGEST)
-            values[modality.name] = value
-            rows += [flag, known, finite]
-        if SEED in flat:
-            seed = tf.ensure_shape(flat[SEED], [None])
-            rows.append(seed == seed)
-        # Else a single row would be read as many. The name is in the error.
-        rows = tf.unstack(tf.stack(rows, name="every_input_must_have_as_many_rows"))
-        present, finite, supported = {}, [], []
-        for index, name in enumerate(values):
-            flag, known, numbers = rows[3 * index : 3 * index + 3]
-            supported.append(known | ~flag)
-            finite.append(numbers | ~flag)
-            # An embedding has no row for what is no class.
-            integer = self._model.likelihoods[index].integer
-            present[name] = flag & known if integer else flag
-        # A server's batch mixes requests: one row's NaN must not fail the others' rows.
-        batch = self._model.unpack_batch(
-            {**values, "present": present}, check_values=False
-        )
-        return Request(
-            batch, tf.reduce_all(finite, axis=0), tf.reduce_all(supported, axis=0)
-        )
+        model, values = self._model, {}
+        flags = {name: flat[FLAG_PREFIX + name] for name in model.modality_names}
+        for modality, likelihood in zip(model.modalities, model.likelihoods):
+            flag = tf.ensure_shape(flags[modality.name], [None])
+            values[modality.name] = self._value(flat, modality, likelihood, flag)
+        seeds = [tf.ensure_shape(flat[SEED], [None])] if SEED in flat else []
+        return read_request(model, values, flags, seeds)
 
     def _value(self, flat, modality, likelihood, flag):
         if modality.name in self._images:
@@ -230,22 +188,4 @@ class _RawInputs:
         if modality.name in self._texts:
             text = tf.ensure_shape(flat[modality.name], [None])
             return decode_text(text, modality, likelihood)
-        return tf.ensure_shape(flat[modality.name], [None, *modality.event_shape])
-
-
-def _all_of_row(elements: tf.Tensor) -> tf.Tensor:
-    """bool `[B]` of bool `[B, ...]`."""
-    return tf.reduce_all(elements, axis=list(range(1, elements.shape.rank)))
-
-
-def _with_nan(rows: tf.Tensor, outputs: Tensors) -> Tensors:
-    """Answers `rows` with NaN: a ReLU may have hidden theirs."""
-    marked = {}
-    for name, output in outputs.items():
-        event = output.shape[1:]
-        # As `[B, N]`: in more dimensions this costs several times as much.
-        flat = tf.reshape(output, [-1, event.num_elements()])
-        nan = tf.constant(float("nan"), output.dtype)
-        flat = tf.where(rows[:, tf.newaxis], nan, flat)
-        marked[name] = tf.reshape(flat, [-1, *event])
-    return marked
+        return flat[modality.name]

@@ -40,13 +40,13 @@ def running_means(model: keras.Model) -> dict[str, list[float]]:
     """Values of the variables of the model's metrics, by name."""
     return {
         metric.name: [float(convert_to_numpy(x)) for x in metric.variables]
-        for metric in model.metrics
+        for metric in model.loss_terms
     }
 
 
 def set_running_means(model: keras.Model, values: dict[str, list[float]]) -> None:
     """Sets what `running_means` gave."""
-    for metric in model.metrics:
+    for metric in model.loss_terms:
         for variable, value in zip(metric.variables, values[metric.name], strict=True):
             variable.assign(value)
 

@@ -43,7 +43,7 @@ class Saving(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Refuses a `monitor` that there can't be, before a step is done."""
-        names = [metric.name for metric in self.model.metrics]
+        names = [metric.name for metric in self.model.loss_terms]
         names += [*(f"val_{name}" for name in names), ELBO, "learning_rate"]
         every = self.config.evaluate_every
         if not (0 < every <= self.config.epochs and self._monitors_evaluation()):

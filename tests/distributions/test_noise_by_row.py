@@ -114,7 +114,10 @@ def test_rows_draws_and_dimensions_are_uncorrelated():
 def test_a_row_gets_the_same_numbers_whatever_comes_beside_and_after(
     seed, rows, more, draws, size
 ):
-    few, many = normals(seed, rows, draws, size), normals(seed, rows + more, draws + more, size)
+    few, many = (
+        normals(seed, rows, draws, size),
+        normals(seed, rows + more, draws + more, size),
+    )
     np.testing.assert_array_equal(few, many[:draws, :rows])
 
 

@@ -150,15 +150,3 @@ def test_float64_is_float64_throughout(policy):
     assert {variable.dtype for variable in model.trainable_variables} == {"float64"}
     assert model.posterior(x).dtype == tf.float64
     assert model.predict(x, verbose=0)["b"].dtype == np.float64
-
-
-def test_labels_beside_the_dictionary_change_nothing():
-    x = tiny_batch(rows=8)
-    histories = []
-    labels = np.arange(8)
-    for data in (x, (x, labels), (x, labels, np.ones(8, "float32"))):
-        model = tiny_model()
-        model.compile("sgd", run_eagerly=True)
-        dataset = tf.data.Dataset.from_tensor_slices(data).batch(8)
-        histories.append(model.fit(dataset, shuffle=False, verbose=0).history)
-    assert histories[0] == histories[1] == histories[2]

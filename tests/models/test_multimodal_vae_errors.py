@@ -51,7 +51,7 @@ WRONG_BATCHES = {
         "'a' must have a floating dtype. Received: uint8. .*/ 255",
     ),
     "rows that differ": (
-        batch_with(a=ZEROS[:5]), ValueError, "as many rows. Received: .*'a': 5, 'b': 8",
+        batch_with(a=ZEROS[:5]), ValueError, "same number of rows. Received: .*'a': 5, 'b': 8",
     ),
     "nothing known": ({}, ValueError, r"none of this model's .*\['a', 'b'\].*: \[\]"),
     "flags alone": (
@@ -143,7 +143,7 @@ def test_what_is_not_an_array_is_refused(model):
     ("kwargs", "error", "message"),
     [
         ({"latent_dim": 0}, ValueError, "`latent_dim` must be .* Received: 0"),
-        ({"latent_dim": 2.5}, ValueError, "`latent_dim` must be .* Received: 2.5"),
+        ({"latent_dim": 2.5}, TypeError, "`latent_dim` must be .* Received: 2.5"),
         ({"beta": -1.0}, ValueError, "`beta` must be a number, .* Received: -1"),
         (
             {"beta": float("nan")},

@@ -146,13 +146,15 @@ def test_samples_follow_their_seed():
     assert np.all(np.not_equal(model.sample(3)["a"], model.sample(3)["a"]))
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5])
+@pytest.mark.parametrize("count", [0, -1, 1.5, 2.0, True, "3", None])
 def test_counts_that_are_not_whole_numbers_from_1_are_refused(count):
     model = tiny_model()
-    with pytest.raises(ValueError, match=f"`n` must be a whole .*Received: {count}"):
+    error = ValueError if type(count) is int else TypeError
+    with pytest.raises(error, match=f"`n` must be a whole .*Received: {count!r}"):
         model.sample(count)
-    with pytest.raises(ValueError, match=f"`num_samples` must be .*Received: {count}"):
-        model.impute(tiny_batch(), num_samples=count)
+    for method in (model.impute, model.log_likelihood):
+        with pytest.raises(error, match=f"`num_samples` must .*Received: {count!r}"):
+            method(tiny_batch(), num_samples=count)
 
 
 @pytest.mark.parametrize("shape", [(4,), (5, 3), (8, 8, 1), (28, 28, 3)], ids=str)

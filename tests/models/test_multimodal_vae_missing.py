@@ -202,7 +202,7 @@ def test_a_row_with_nothing_present_has_the_prior_and_no_part_in_the_loss(
     assert loss == 0.0
     for gradient in gradients:
         np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
-    assert {float(metric.result()) for metric in model.metrics[:-1]} == {0.0}
+    assert {float(metric.result()) for metric in model.loss_terms[:-1]} == {0.0}
 
 
 def test_a_single_modality_may_be_missing_too():

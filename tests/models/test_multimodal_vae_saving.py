@@ -188,7 +188,7 @@ def test_own_layers_that_are_not_registered_load_with_custom_objects(tmp_path):
 
 def test_network_shared_by_two_modalities_is_refused():
     shared = keras.layers.Dense(4)
-    with pytest.raises(ValueError, match="object of its own"):
+    with pytest.raises(ValueError, match="share the layer"):
         MoPoEVAE(
             [Modality("a", (3,), encoder=shared), Modality("b", (3,), encoder=shared)],
             latent_dim=2,

@@ -102,7 +102,10 @@ def test_a_model_around_one_reports_its_own_loss(form):
     vae = tiny_model()
     vae.compile("sgd")
     vae.fit(tiny_batch(), verbose=0)  # its means are not zero
-    latents = {"layer": Latent(vae), "encode of an Input": lambda x: vae.encode({"a": x})["loc"]}
+    latents = {
+        "layer": Latent(vae),
+        "encode of an Input": lambda x: vae.encode({"a": x})["loc"],
+    }
     around = classifier(latents[form])
     x, y = tiny_batch()["a"], np.arange(8) % 2
     reported = around.evaluate(x, y, verbose=0, return_dict=True)

@@ -253,14 +253,18 @@ def test_wrong_datasets_are_refused(traced, mistake):
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
 def test_targets_are_refused(model, method):
-    with pytest.raises(ValueError, match="`y` is not for this model: it has no targets"):
+    with pytest.raises(
+        ValueError, match="`y` is not for this model: it has no targets"
+    ):
         getattr(model, method)(tiny_batch(), B)
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, "8"])
 def test_batch_sizes_that_are_no_counts_are_refused(model, size):
     for method in (model.fit, model.evaluate, model.predict):
-        with pytest.raises((TypeError, ValueError), match="`batch_size` must be a whole"):
+        with pytest.raises(
+            (TypeError, ValueError), match="`batch_size` must be a whole"
+        ):
             method(tiny_batch(), batch_size=size, verbose=0)
 
 

@@ -31,7 +31,9 @@ def losses(model, name=None, values=None, epochs=2):
 def test_beta_set_in_a_callback_is_that_of_the_next_step():
     history = losses(tiny_model(), "beta", [0.0, 0.25, 0.5, 0.75], epochs=4)
     assert history["beta"] == [0.0, 0.25, 0.5, 0.75]
-    kl = [-sum(x) for x in zip(history["a_log_likelihood"], history["b_log_likelihood"])]
+    kl = [
+        -sum(x) for x in zip(history["a_log_likelihood"], history["b_log_likelihood"])
+    ]
     expected = np.array(kl) + np.array(history["beta"]) * history["kl_bound"]
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
 

@@ -1,4 +1,8 @@
-"""From a batch to a bound on log p(X): what every model's loss is made of."""
+"""From a batch to what every model's loss is made of.
+
+For all models but `MMJSD` that is, with weights of 1 and complete rows, a lower bound on
+log p(X) in expectation.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
