@@ -51,7 +51,7 @@ WRONG_BATCHES = {
         "'a' must have a floating dtype. Received: uint8. .*/ 255",
     ),
     "rows that differ": (
-        batch_with(a=ZEROS[:5]), ValueError, "same number of rows. Received: .*'a': 5, 'b': 8",
+        batch_with(a=ZEROS[:5]), ValueError, "same number of rows. .*'a': 5, 'b': 8",
     ),
     "nothing known": ({}, ValueError, r"none of this model's .*\['a', 'b'\].*: \[\]"),
     "flags alone": (

@@ -1,7 +1,7 @@
 """From a batch to what every model's loss is made of.
 
-For all models but `MMJSD` that is, with weights of 1 and complete rows, a lower bound on
-log p(X) in expectation.
+For all models but `MMJSD`, with weights of 1 and complete rows, that is a lower bound
+on log p(X) in expectation.
 """
 
 from collections.abc import Sequence

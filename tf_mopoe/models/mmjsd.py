@@ -52,7 +52,7 @@ class MMJSD(FixedFusionVAE):
         if len(self.modalities) < 2:
             raise ValueError(
                 "`modalities` of MMJSD must be at least two: of one, half of all draws "
-                "would come from the prior. Use MoPoEVAE, which is an ordinary VAE then."
+                "would come from the prior. MoPoEVAE of one is an ordinary VAE."
             )
 
     def divergence(self, components, weights):
