@@ -40,6 +40,12 @@ def run(words, folder):
         # Each make target is this suite or a slow test of it; here: that it exists.
         command = ["make", "--dry-run", *words[1:]]
         folder = ROOT
+    elif words[0] == "docker":
+        # There is no Docker here: what the server would read must be there.
+        mounted, inside = words[words.index("-v") + 1].split(":")
+        config = words[-1].removeprefix(f"--model_config_file={inside}/")
+        assert (folder / mounted / config).is_file()
+        command = ["true"]
     elif words[0] == "python":
         command = [sys.executable, str(ROOT / words[1]), *words[2:]]
     else:

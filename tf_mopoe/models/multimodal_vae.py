@@ -62,7 +62,7 @@ class MultimodalVAE(
     Batches, in every method: a dictionary of modality name to floating
     `[B, *event_shape]`. A modality may be missing from the whole batch (no key) or in
     some rows (`"present": {name: bool [B]}`); rows with nothing present have the prior
-    as their posterior. Labels beside the dictionary, `(x, y)`, are not used.
+    as their posterior. There are no targets: `y` must be None.
 
     The loss is, in nats, the mean over rows of
 
