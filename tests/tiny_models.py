@@ -75,6 +75,11 @@ def fix_noise(monkeypatch, value: float = 0.0) -> None:
         return tf.fill(shape, tf.cast(value, like.dtype))
 
     monkeypatch.setattr(noise, "normal_for", constant)
+    monkeypatch.setattr(
+        noise,
+        "standard_normal",
+        lambda shape, seed, dtype: tf.fill(shape, tf.cast(value, dtype)),
+    )
 
 
 def experts_of(model, batch) -> tuple[np.ndarray, np.ndarray]:

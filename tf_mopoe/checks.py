@@ -10,7 +10,7 @@ def whole_number(
     """The value as an int.
 
     Args:
-      name: Name of the argument, for the message.
+      name: Name of the argument, for the message; with backticks if more is said.
       value: What came; NumPy's integers are taken, bool and floats are not.
       minimum: Smallest value.
       maximum: Largest value; None for no limit.
@@ -22,7 +22,8 @@ def whole_number(
     expected = f"a whole number from {minimum}"
     if maximum is not None:
         expected += f" to {maximum}"
-    message = f"`{name}` must be {expected}. Received: {value!r}."
+    label = name if "`" in name else f"`{name}`"
+    message = f"{label} must be {expected}. Received: {value!r}."
     try:
         number = operator.index(value)
     except TypeError:

@@ -115,7 +115,9 @@ class Modality:
         if self.reconstruction_weight != "dimension":
             self._check_number("reconstruction_weight", "0 or more, or 'dimension'")
         self._check_number("beta_style", "0 or more")
-        style_dim = whole_number(f"style_dim of modality {self.name}", self.style_dim)
+        style_dim = whole_number(
+            f"`style_dim` of modality {self.name!r}", self.style_dim
+        )
         object.__setattr__(self, "style_dim", style_dim)
         if self.beta_style != 1.0 and not self.style_dim:
             raise ValueError(
@@ -142,7 +144,7 @@ class Modality:
             scales = "positive, or one of " + str(list(LEARNED_SCALES))
             self._check_number("likelihood_scale", scales, above_zero=True)
         if self.num_classes is not None:
-            field = f"num_classes of modality {self.name}"
+            field = f"`num_classes` of modality {self.name!r}"
             classes = whole_number(field, self.num_classes, minimum=2)
             object.__setattr__(self, "num_classes", classes)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from export import row_seeds as module
 from export.row_seeds import row_seeds
+from tf_mopoe.distributions import noise
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 MASK = 2**64 - 1
@@ -32,6 +33,12 @@ def test_seed_0_gives_the_published_sequence_of_splitmix64():
     # mix(0) = 0: what remains is the generator itself, started at 0.
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     assert row_seeds(0, 3).view(np.uint64).tolist() == published
+
+
+@given(seed=INT64, rows=st.integers(0, 9), first=st.integers(0, 2**40))
+def test_the_library_makes_the_same_seeds(seed, rows, first):
+    made = noise.row_seeds(seed, rows, first).numpy()
+    np.testing.assert_array_equal(row_seeds(seed, rows, first), made)
 
 
 def test_example_in_the_docstring_gives_what_it_says():

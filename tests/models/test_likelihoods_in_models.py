@@ -174,7 +174,7 @@ def with_zero_decoder(name, likelihood, learned):
 
 
 LEARNED = {
-    f"{likelihood}-{learned}": (likelihood, learned)
+    f"{likelihood}_{learned}": (likelihood, learned)
     for likelihood in ("normal", "laplace", "negative_binomial")
     for learned in ("per_modality", "per_element")
     if (likelihood, learned) != ("negative_binomial", "per_modality")

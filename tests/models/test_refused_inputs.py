@@ -75,7 +75,7 @@ MISTAKES = {
     "a sparse matrix": (
         with_b(scipy.sparse.csr_matrix(B)), TypeError, "'b' must be a dense array",
     ),
-    "pixels": (with_b(np.ones([8, 4], "uint8")), TypeError, "uint8.* x / 255"),
+    "pixels": (with_b(np.ones([8, 4], "uint8")), TypeError, "uint8.*x / 255"),
     "whole numbers": (with_b(np.ones([8, 4], int)), TypeError, "floating dtype"),
     "complex numbers": (with_b(B.astype(complex)), TypeError, "floating dtype"),
     "infinity": (with_b(np.full([8, 4], np.inf)), ValueError, "'b' must hold finite"),
@@ -107,6 +107,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # Keras's
 def test_every_method_says_the_same_of_a_mistake(model, mistake):
     data, error, message = MISTAKES[mistake]
     for method in METHODS:
@@ -243,7 +244,7 @@ WRONG_DATASETS = {
 
 
 @pytest.mark.parametrize("mistake", WRONG_DATASETS)
-@pytest.mark.filterwarnings("ignore:.*ran out of data")
+@pytest.mark.filterwarnings("ignore:.*input ran out of data")
 def test_wrong_datasets_are_refused(traced, mistake):
     make, error, message = WRONG_DATASETS[mistake]
     for method in ("fit", "evaluate", "predict"):
@@ -280,7 +281,7 @@ def test_values_are_checked_with_and_without_xla(jit_compile):
     ("arguments", "error", "message"),
     [
         (("adam", "mse"), ValueError, "`loss` is not for this model"),
-        ((keras.losses.MeanSquaredError(),), ValueError, ""),
+        (("adam", None, "mae"), TypeError, "positional arguments"),
         (("adm",), ValueError, "adm"),
     ],
 )

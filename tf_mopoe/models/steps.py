@@ -8,10 +8,10 @@ import keras
 import tensorflow as tf
 
 from tf_mopoe.distributions import noise
-from tf_mopoe.models.batches import Batch
+from tf_mopoe.models.batches import END_OF_MESSAGE, Batch
 from tf_mopoe.models.bounds import BoundTerms
 from tf_mopoe.models.fit_data import NO_TARGETS, WEIGHTS
-from tf_mopoe.models.inputs import checked_weights
+from tf_mopoe.models.inputs import ROWS_MUST_AGREE, checked_weights
 from tf_mopoe.models.replicas import (
     RunsReplicas,
     mean_over_replicas,
@@ -104,7 +104,9 @@ class StepsMixin(RunsReplicas):
 
     def make_train_function(self, force=False):
         """As Keras's; also made anew where networks were frozen or set free."""
-        flags = tuple(layer.trainable for layer in self._flatten_layers())
+        if "_every_layer" not in self.__dict__:
+            self.__dict__["_every_layer"] = tuple(self._flatten_layers())
+        flags = tuple(layer.trainable for layer in self.__dict__["_every_layer"])
         force = force or flags != self.__dict__.get("_traced_flags")
         self.__dict__["_traced_flags"] = flags
         with self._keras_without_xla():
@@ -168,7 +170,7 @@ class StepsMixin(RunsReplicas):
         if weights is not None:
             weights = tf.reshape(checked_weights(tf.convert_to_tensor(weights)), [-1])
             agree = tf.equal(tf.shape(weights)[0], batch.num_rows())
-            message = "All modalities of a batch must have as many rows as weights."
+            message = ROWS_MUST_AGREE + " So must `sample_weight`." + END_OF_MESSAGE
             with tf.control_dependencies([tf.debugging.Assert(agree, [message])]):
                 weights = tf.cast(weights, self.latent_dtype)
         return batch, weights

@@ -12,6 +12,7 @@ from tf_mopoe.models.fit_data import (
     FitData,
     check_counts,
     check_some_rows,
+    is_batches,
     no_rows,
     num_rows,
     unpacked,
@@ -103,6 +104,8 @@ class TrainingMixin(StepsMixin):
             check_some_rows(validation)
             given["validation_data"] = validation
         check_some_rows(given["x"])
+        if is_batches(given["x"]):
+            given.setdefault("shuffle", False)  # or Keras warns that it can't
         self._prepare_training()
         if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
             follower = keras.callbacks.LambdaCallback(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from export.client import AsyncGrpcClient, AsyncRestClient, GrpcClient, RestClient
 from export.row_seeds import row_seeds
-from tests.export.client.served_models import IMAGE, example_batch
+from tests.export.client.served_models import IMAGE, NUM_SAMPLES, example_batch
 
 MODELS = ("views", "mixed", "documents")
 #: float32 sums are formed in another order, and batches padded, by a server.
@@ -82,6 +82,28 @@ def test_all_five_answers_are_those_of_the_keras_model(name, connect, served_mod
     assert_close(client.sample(3, seed=7), live(served, "sample", seeds))
     answer = {"log_likelihood": client.log_likelihood(inputs, seed=7)}
     assert_close(answer, live(served, "log_likelihood", seeded))
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**32, 2**63 - 1])
+@pytest.mark.parametrize("name", ["views", "mixed"])
+def test_served_draws_are_the_local_ones_of_the_same_seed(
+    name, seed, connect, served_models
+):
+    model, inputs = served_models[name].model, example_batch(name, 3)
+    client = connect(name)
+    drawn = {key: x[0] for key, x in model.impute(inputs, seed=seed).items()}
+    pairs = [
+        (client.impute(inputs, seed=seed), drawn),
+        (client.sample(3, seed=seed), model.sample(3, seed=seed)),
+    ]
+    for answer, expected in pairs:
+        for key, value in expected.items():
+            np.testing.assert_allclose(answer[key], value, **TOLERANCE, err_msg=key)
+    np.testing.assert_allclose(
+        client.log_likelihood(inputs, seed=seed),
+        model.log_likelihood(inputs, num_samples=NUM_SAMPLES, seed=seed),
+        **TOLERANCE,
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
