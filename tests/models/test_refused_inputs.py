@@ -217,6 +217,7 @@ def test_a_wrong_batch_after_right_ones_is_named(traced, source, mistake):
 
 
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.filterwarnings("ignore:.*input ran out of data")
 def test_weights_may_come_with_batches(traced, source):
     batches = [(tiny_batch(), None, np.zeros(8, "float32"))] * 2
     assert call(traced, "evaluate", SOURCES[source](batches))[0] == 0.0
