@@ -1,6 +1,7 @@
 """Checks of arguments that the whole library shares."""
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -33,3 +34,25 @@ def whole_number(
     if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(message)
     return number
+
+
+def check_same_index(columns: Mapping[str, Any]) -> None:
+    """Raises a ValueError if pandas objects do not have the same index in order.
+
+    Rows are taken by place: those of another order would be paired wrongly.
+
+    Args:
+      columns: Name to anything; what has no index of pandas is passed over.
+    """
+    first = ""
+    for name, column in columns.items():
+        index: Any = getattr(column, "index", None)
+        if not hasattr(index, "equals"):
+            continue
+        first = first or name
+        if not index.equals(columns[first].index):
+            raise ValueError(
+                f"{first!r} and {name!r} have different pandas indexes, but rows are "
+                "taken by place. Align them, e.g. with `.reindex(...)`; or, if the "
+                "order is right, pass `.to_numpy()`."
+            )

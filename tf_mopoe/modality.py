@@ -27,8 +27,8 @@ class Modality:
     Attributes:
       name: Key of the modality in a batch. Letters, digits and `_`, starting with a
         letter; no keyword of Python, since it names an argument of the served model;
-        not `present`, `seed`, `self` or `has_...`, which batches and serving
-        signatures use themselves.
+        not `present`, `seed`, `self`, `has_...` or `val_...`, which batches, serving
+        signatures and Keras's history use themselves.
       event_shape: Shape of one observation, without the batch dimension.
       encoder: Any Keras layer or model from `[B, *event_shape]` to features `[B, F]`;
         the model puts the Gaussians' heads on top. Rows in which the modality is
@@ -84,10 +84,11 @@ class Modality:
                 "letter, and no keyword of Python: it becomes the name of an argument "
                 f"when the model is served. Received: {self.name!r}."
             )
-        if self.name in RESERVED_NAMES or self.name.startswith("has_"):
+        if self.name in RESERVED_NAMES or self.name.startswith(("has_", "val_")):
             raise ValueError(
-                f"{self.name!r} is a reserved name: batches and serving signatures use "
-                f"{list(RESERVED_NAMES)} and 'has_...' themselves. Rename the modality."
+                f"{self.name!r} is a reserved name: batches, serving signatures and "
+                f"Keras's history use {list(RESERVED_NAMES)}, 'has_...' and 'val_...' "
+                "themselves. Rename the modality."
             )
         try:
             shape = tuple(

@@ -23,6 +23,16 @@ METRICS = tuple(MEASURES)
 LAYOUT = 2
 DEFAULT_METRICS = tuple(name for name in METRICS if name not in ON_REQUEST)
 
+#: Options that not all metrics use, and the metrics that do.
+USED_BY = {
+    "num_samples": {
+        *("joint_coherence", "log_likelihood", "log_likelihood_published"),
+        "sample_quality",
+    },
+    "num_train": {"linear_probe"},
+    "features": {"sample_quality"},
+}
+
 
 def make_parser() -> ArgumentParser:
     """The command line."""
@@ -53,14 +63,12 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--num-samples",
         type=_count,
-        default=Options().num_samples,
         metavar="K",
         help="draws of a log-likelihood, and draws from the prior (default: 1000)",
     )
     parser.add_argument(
         "--num-train",
-        type=lambda text: None if text == "all" else _count(text),
-        default=Options().num_train,
+        type=lambda text: "all" if text == "all" else _count(text),
         metavar="N",
         help="training rows of a linear probe, or 'all' (default: 500)",
     )
@@ -225,15 +233,35 @@ def summary(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _options(given: argparse.Namespace) -> Options:
+    """What the command line chose.
+
+    Raises:
+      UsageError: If an option has no effect on any of the metrics.
+    """
+    for field, metrics in USED_BY.items():
+        names = given.metrics or DEFAULT_METRICS
+        if getattr(given, field) is not None and not metrics & set(names):
+            raise UsageError(
+                f"--{field.replace('_', '-')} is of no use with --metrics "
+                f"{' '.join(names)}: it is for {', '.join(sorted(metrics))}."
+            )
+    chosen = Options(given.seed, given.rows, features=given.features)
+    if given.num_samples is not None:
+        chosen = chosen._replace(num_samples=given.num_samples)
+    if given.num_train is not None:
+        number = None if given.num_train == "all" else given.num_train
+        chosen = chosen._replace(num_train=number)
+    return chosen
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     given: argparse.Namespace = make_parser().parse_args(arguments)
-    options = Options(
-        given.seed, given.rows, given.num_samples, given.num_train, given.features
-    )
 
     def command():
+        options = _options(given)
         runs = {os.path.realpath(run): run for run in given.runs}.values()
         for run in runs:  # all are looked at before the first is measured
             RunFolder(run).load_config()

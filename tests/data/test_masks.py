@@ -289,3 +289,26 @@ def test_batches_in_place_of_rows_are_refused():
             function(rows.batch(2))
         with pytest.raises(TypeError, match="dataset of dictionaries"):
             function(tf.data.Dataset.range(4))
+
+
+def test_pandas_rows_of_another_index_are_refused():
+    first = pd.DataFrame({"x": [1.0, 2.0]}, index=["p1", "p2"])
+    second = pd.DataFrame({"y": [1.0, 2.0]}, index=["p2", "p1"])
+    flag = pd.Series([True, False], index=["p2", "p1"])
+    for data in ({"a": first, "b": second}, {"a": first, "present": {"a": flag}}):
+        with pytest.raises(ValueError, match="different pandas indexes"):
+            mark_missing(data)
+    assert mark_missing({"a": first, "b": second.iloc[::-1]})["b"].tolist() == [
+        [2],
+        [1],
+    ]
+
+
+def test_bytes_of_zeros_and_ones_are_refused_as_pixels():
+    masks = {"mask": np.eye(4, dtype=np.uint8)}
+    for make in (
+        lambda: shuffled_batches(masks, 2, seed=0),
+        lambda: ordered_batches(masks, 2),
+    ):
+        with pytest.raises(ValueError, match="holds 0 and 1 only"):
+            make()

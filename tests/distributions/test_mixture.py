@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import integrate, stats
+from tensorflow_probability import distributions as tfd
 
 from tests import closed_forms
 from tests.sampling import assert_estimates, random_experts
@@ -157,16 +158,35 @@ def test_one_component_alone_is_a_gaussian():
     np.testing.assert_allclose([q.mean(), q.stddev()], (loc[:, 0], scale[:, 0]))
 
 
-def test_one_modality_is_the_full_set_and_so_has_the_prior_expert():
+@pytest.mark.parametrize("prior_expert", ["full_set", "none", "every_subset"])
+def test_one_modality_has_the_prior_expert_only_where_every_subset_has(prior_expert):
     loc, scale = random_experts(5, 1, 2)
-    q = MixtureOfProductsOfExperts(loc, scale)
+    q = MixtureOfProductsOfExperts(loc, scale, prior_expert=prior_expert)
+    joined = prior_expert == "every_subset"
     expected = [
-        closed_forms.product_by_formula(*row, prior_expert=True)
+        closed_forms.product_by_formula(*row, prior_expert=joined)
         for row in zip(loc, scale, strict=True)
     ]
     np.testing.assert_allclose(
         np.stack([q.mean(), q.stddev()], axis=1), expected, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        tfd.MultivariateNormalDiag(tf.zeros(1), tf.ones(1)),
+        tfd.Independent(tfd.Normal(tf.zeros(2), 1.0), 0),
+        tfd.Independent(tfd.Normal(tf.zeros([4, 2]), 1.0), 2),
+        tfd.Sample(tfd.Normal(0.0, 1.0), [7, 2]),
+    ],
+    ids=["[1]", "[]", "[4, 2]", "[7, 2]"],
+)
+def test_priors_of_another_event_shape_are_refused(prior):
+    loc, scale = random_experts(4, 3, 2)
+    q = MixtureOfProductsOfExperts(loc.astype("f"), scale.astype("f"))
+    with pytest.raises(ValueError, match=r"`prior` must have event_shape \(2,\)"):
+        q.kl_upper_bound(prior)
 
 
 @pytest.mark.parametrize("leading", [(), (1,), (4,), (2, 4)], ids=str)

@@ -9,6 +9,7 @@ from scipy import special, stats
 from tests import closed_forms
 from tests.tiny_models import LATENT_DIM, experts_of, fix_noise, tiny_batch, tiny_model
 from tf_mopoe import Modality, MoPoEVAE, nets
+from tf_mopoe.distributions import noise
 from tf_mopoe.metrics.attribute_coherence import attribute_coherence
 from tf_mopoe.metrics.coherence import (
     conditional_coherence,
@@ -323,7 +324,8 @@ def test_joint_coherence_of_given_latents_is_the_count_of_numpy(monkeypatch):
 def test_joint_coherence_by_default_is_that_of_samples_of_the_model():
     model = random_model()
     classifiers = linear_classifiers({"a": (3,), "b": (4,), "c": (2,)}, 3)
-    samples = model.sample(300, seed=8)
+    z_seed, _ = noise.split_seed(noise.stateless_seed(8))
+    samples = model.decode(noise.standard_normal([300, model.latent_dim], z_seed))
     shown = np.stack(
         [
             np.argmax(logits_by_hand(classifiers[name], x.numpy()), axis=-1)

@@ -98,6 +98,23 @@ MISTAKES = {
     "flags without names": (
         {**tiny_batch(), "present": FLAGS}, TypeError, "`present` must be a dictionary",
     ),
+    "rows of another pandas index": (
+        {
+            "a": pd.DataFrame(tiny_batch()["a"]),
+            "b": pd.DataFrame(B, index=range(7, -1, -1)),
+        },
+        ValueError,
+        "'a' and 'b' have different pandas indexes",
+    ),
+    "flags of another pandas index": (
+        {
+            "a": pd.DataFrame(tiny_batch()["a"]),
+            "b": B,
+            "present": {"a": pd.Series(FLAGS, index=range(1, 9))},
+        },
+        ValueError,
+        "different pandas indexes",
+    ),
     "an array": (B, TypeError, "must be a dictionary of modality name to array"),
     "a list": ([B, B], TypeError, "must be a dictionary"),
     "a data frame": (pd.DataFrame(B), TypeError, "must be a dictionary"),

@@ -46,6 +46,13 @@ def with_lora():
     return model
 
 
+def quantized_inside():
+    dense = keras.layers.Dense(4)
+    model = tiny_model([tiny_modality("a", encoder=dense), "b"])
+    dense.quantize("int8")
+    return model
+
+
 def partly_frozen():
     model = tiny_model(options={"a": {"style_dim": 2}})
     model.experts[0].trainable = False
@@ -66,6 +73,7 @@ MODELS = {
     "partly frozen": partly_frozen,
     "wholly frozen": wholly_frozen,
     "LoRA": with_lora,
+    "quantised inside": quantized_inside,
     "default networks": lambda: MoPoEVAE([Modality("a", (3,)), Modality("b", (4,))], 2),
 }
 
@@ -104,13 +112,6 @@ def test_the_optimizer_of_a_partly_frozen_model_is_loaded(tmp_path, frozen):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6)
 
 
-def quantized_inside():
-    dense = keras.layers.Dense(4)
-    model = tiny_model([tiny_modality("a", encoder=dense), "b"])
-    dense.quantize("int8")
-    return model
-
-
 class Needs(keras.layers.Layer):
     """A layer whose configuration lacks an argument."""
 
@@ -129,11 +130,10 @@ def without_configuration():
     return tiny_model([tiny_modality("a", encoder=Needs([1, 2])), "b"])
 
 
-@pytest.mark.parametrize("road", [".keras", ".weights.h5", "clone_model", "pickle"])
-@pytest.mark.parametrize("make", [quantized_inside, without_configuration])
-def test_what_could_not_be_loaded_is_refused_when_it_is_saved(tmp_path, make, road):
-    with pytest.raises(ValueError, match="can't be saved"):
-        ROADS[road](make(), tmp_path)
+@pytest.mark.parametrize("road", ROADS)
+def test_what_could_not_be_loaded_is_refused_when_it_is_saved(tmp_path, road):
+    with pytest.raises(ValueError, match="can't be saved.*'Needs'"):
+        ROADS[road](without_configuration(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

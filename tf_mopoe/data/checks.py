@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from tf_mopoe.checks import whole_number
+from tf_mopoe.checks import check_same_index, whole_number
 
 
 def checked_seed(seed: Any) -> int:
@@ -96,6 +96,9 @@ def plain_rows(argument: str, data: Mapping[str, Any]) -> dict[str, Any]:
             f"`{argument}` must be a dictionary of name to array. Received: "
             f"{type(data).__name__}."
         )
+    flags = data.get("present")
+    flags = flags if isinstance(flags, Mapping) else {}
+    check_same_index({**data, **{f"present[{k!r}]": v for k, v in flags.items()}})
     return {
         name: plain_rows(f"{argument}[{name!r}]", value)
         if isinstance(value, Mapping)

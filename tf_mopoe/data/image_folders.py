@@ -44,7 +44,8 @@ def from_image_folders(
     `photo/0007.jpg` and `depth/0007.png` are both of row "0007". There is a row for
     every name that any folder has; where a folder lacks it, that modality is missing.
 
-    Each image is turned as its EXIF orientation says, cut around its centre to the
+    Each image is taken as it is stored, whatever its EXIF orientation says, since
+    TensorFlow Serving decodes files that way. It is cut around its centre to the
     aspect ratio of `image_size` and resized (bicubic, with antialiasing). Of 16 bits
     the upper 8 are kept, of animations the first frame; transparency is dropped.
     Folders inside the folders, hidden files and files with other endings are left
@@ -183,7 +184,9 @@ def _read(path: pathlib.Path, size: tuple[int, int], channels: int) -> np.ndarra
     height, width = size
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
+            image: Image.Image = (
+                file  # as stored: a server's decoder knows no EXIF orientation
+            )
             if image.mode.startswith("I"):
                 # 16 bits, which Pillow would clip at 255.
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

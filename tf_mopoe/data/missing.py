@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import check_same_index
 from tf_mopoe.data.checks import (
     check_flags,
     check_not_sparse,
@@ -55,6 +56,9 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
     _check_mapping(data)
     if any(tf.is_tensor(value) for value in data.values()):
         return _mark_missing_tensors(data, partial)
+    known = data.get("present")
+    flags = known if isinstance(known, Mapping) else {}
+    check_same_index({**data, **{f"present[{k!r}]": v for k, v in flags.items()}})
     masks = {
         name: np.ma.getmaskarray(value)
         for name, value in ((name, _joined(x)) for name, x in data.items())

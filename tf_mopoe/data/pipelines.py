@@ -174,6 +174,12 @@ def _checked_rows(rows: Any) -> Any:
     given = {name: x for name, x in rows.items() if name != "present" or x is not None}
     arrays = plain_rows("rows", given)
     check_flags("rows", arrays)
+    for name, array in arrays.items():
+        if name != "present" and array.dtype == np.uint8 and array.max(initial=0) == 1:
+            raise ValueError(
+                f"`rows[{name!r}]` is uint8 and holds 0 and 1 only, of which batches "
+                "would make 0 and 1/255. Convert it with `astype('float32')`."
+            )
     return arrays
 
 

@@ -222,11 +222,18 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
 
         Raises:
           TypeError: If `prior` is not a diagonal Gaussian.
+          ValueError: If its event is not `[D]`.
         """
         components = self._components()  # [..., B, S, D]
         if prior is None:
             divergence = kl_to_standard_normal(components)  # [..., B, S]
         elif _is_diagonal_gaussian(prior):
+            size = self._loc.shape[-1]
+            if prior.event_shape != [size]:
+                raise ValueError(
+                    f"`prior` must have event_shape ({size},), the latent's. Received: "
+                    f"{tuple(prior.event_shape)}."
+                )
             loc = prior.mean()[..., tf.newaxis, :]
             log_scale = tf.math.log(prior.stddev())[..., tf.newaxis, :]
             divergence = kl_divergence(components, DiagonalGaussian(loc, log_scale))

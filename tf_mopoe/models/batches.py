@@ -116,7 +116,9 @@ def readable_errors(known: Sequence[Exception] = ()) -> Iterator[None]:
             raise known[-1] from None
         text = error.message.replace("\\'", "'")
         found = re.search(
-            r"(Modality '[\w.-]+' must h|All modalities of a batch must h)[^\n]*", text
+            r"(Modality '\w+' must h|All modalities of a batch must h|`sample_weight`)"
+            r"[^\n]*",
+            text,
         )
         if found:
             raise ValueError(found[0].partition(END_OF_MESSAGE)[0]) from None

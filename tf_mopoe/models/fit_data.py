@@ -140,6 +140,15 @@ class _CheckedPyDataset(keras.utils.PyDataset):
         self._dataset.on_epoch_end()
 
 
+def with_weights(data: Any) -> Any:
+    """What a step gets: (x, None, weights) where weights travelled inside x."""
+    x = data[0] if isinstance(data, tuple) else data
+    if not (isinstance(x, Mapping) and WEIGHTS in x):
+        return data
+    batch = {name: value for name, value in x.items() if name != WEIGHTS}
+    return batch, None, x[WEIGHTS]
+
+
 def is_batches(x: Any) -> bool:
     """Whether this yields batches, rather than being arrays."""
     kinds = (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset)

@@ -257,10 +257,14 @@ class InferenceMixin(keras.Model):
                 f"Received: {name!r}."
             )
         z = tf.convert_to_tensor(z, self.latent_dtype)
+        _check_size("z", z, self.latent_dim)
         index = self.modality_names.index(name)
         size = self.modalities[index].style_dim
         if style is not None:
+            if not size:
+                raise ValueError(f"Modality {name!r} has no style. Leave out `style`.")
             style = tf.convert_to_tensor(style, self.latent_dtype)
+            _check_size(f"style of {name}", style, size)
         elif size:
             shape = tf.concat([tf.shape(z)[:-1], [size]], axis=0)
             style = tf.ensure_shape(
@@ -317,3 +321,11 @@ class InferenceMixin(keras.Model):
 
     def _latent_type(self) -> tf.DType:
         return tf.as_dtype(self.latent_dtype)
+
+
+def _check_size(name: str, value: tf.Tensor, size: int) -> None:
+    """Raises a ValueError unless the last axis has this size."""
+    if not value.shape.rank or value.shape[-1] != size:
+        raise ValueError(
+            f"`{name}` must have shape [..., {size}]. Received: {tuple(value.shape)}."
+        )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mopoe.checks import check_same_index
 from tf_mopoe.distributions.event_likelihoods import EventLikelihood
 from tf_mopoe.modality import Modality
 
@@ -46,6 +47,7 @@ def checked_inputs(
     flags = inputs.get(PRESENT)
     flags = {} if flags is None else flags
     _check_names(inputs, flags, [modality.name for modality in modalities])
+    check_same_index({**inputs, **{f"present[{k!r}]": v for k, v in flags.items()}})
     checked: dict[str, Any] = {}
     rows: dict[str, int | None] = {}
     for modality, likelihood in zip(modalities, likelihoods):
@@ -154,6 +156,7 @@ def _check_rows(rows: Mapping[str, int | None]) -> None:
 
 
 #: Also said where the numbers are known only when a compiled step runs.
+WEIGHTS_MUST_BE = "`sample_weight` must be finite and 0 or more in every row."
 ROWS_MUST_AGREE = "All modalities of a batch must have the same number of rows."
 
 
@@ -197,8 +200,6 @@ def checked_weights(weights: Any, rows: int | None = None) -> Any:
         )
     if isinstance(weights, np.ndarray):
         if not np.all(np.isfinite(weights) & (weights >= 0)):
-            raise ValueError(
-                "`sample_weight` must be finite and 0 or more in every row."
-            )
+            raise ValueError(WEIGHTS_MUST_BE)
         weights = weights.reshape(-1).astype("float32")
     return weights

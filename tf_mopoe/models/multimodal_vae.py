@@ -255,7 +255,7 @@ class MultimodalVAE(
         self.mixture_of_experts(self.subset_product_of_experts(experts))
 
     @property
-    def modality_names(self) -> tuple[str, ...]:
+    def modality_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the modalities, in order."""
         return tuple(modality.name for modality in self.modalities)
 

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tf_mopoe.distributions.noise import Share
 from tf_mopoe.models.batches import Batch
+from tf_mopoe.models.fit_data import with_weights
 
 
 def num_replicas() -> int:
@@ -78,11 +79,24 @@ def sum_gradients(
     return [None if gradient is None else next(summed) for gradient in gradients]
 
 
-def micro_step(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+def counter(value: int) -> tf.Variable:
+    """A whole number that is the same on all replicas, and no weight of a model."""
+    return tf.Variable(
+        value,
+        trainable=False,
+        dtype=tf.int64,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def micro_step(optimizer: keras.optimizers.Optimizer | None) -> tf.Tensor:
     """Number of the batch in training; `iterations` counts steps of the weights only.
 
     They differ where the optimizer accumulates the gradients of several batches.
+    Without an optimizer 0.
     """
+    if optimizer is None:
+        return tf.constant(0)
     return tf.cast(_inner(optimizer)._iterations.value, tf.int32)
 
 
@@ -144,7 +158,9 @@ class RunsReplicas(keras.Model):
         strategy = self.distribute_strategy
 
         def run(iterator):
-            results = strategy.run(step, args=(next(iterator),))
+            results = strategy.run(
+                lambda data: step(with_weights(data)), args=(next(iterator),)
+            )
             # The same on all replicas: those of the first one here.
             return tf.nest.map_structure(
                 lambda value: strategy.experimental_local_results(value)[0], results

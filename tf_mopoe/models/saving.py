@@ -4,13 +4,20 @@ import json
 import random
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
 
 from tf_mopoe.models.serving_inputs import export_saved_model
 
+#: Key of the modalities' names beside a model's own variables.
+MODALITIES = "modalities"
+
 
 class SavingMixin(keras.Model):
-    """`save_weights`, `export` and the compile configuration of `MultimodalVAE`."""
+    """Saving, loading, `export` and the compile configuration of `MultimodalVAE`."""
+
+    modality_names: tuple[str, ...]
 
     def get_compile_config(self):
         """As Keras's, with the variables that the optimizer has a state of."""
@@ -28,6 +35,15 @@ class SavingMixin(keras.Model):
             variables = self.variables
             self.optimizer.build([variables[place] for place in places])
 
+    def save(self, *args, **kwargs):
+        """As `keras.Model.save`.
+
+        Raises:
+          ValueError: If what is saved could not be loaded.
+        """
+        check_loads(self)
+        super().save(*args, **kwargs)
+
     def save_weights(self, *args, **kwargs):
         """As `keras.Model.save_weights`.
 
@@ -36,6 +52,40 @@ class SavingMixin(keras.Model):
         """
         check_loads(self)
         super().save_weights(*args, **kwargs)
+
+    def load_weights(self, filepath, *args, **kwargs):
+        """As `keras.Model.load_weights`.
+
+        Raises:
+          ValueError: If the weights are of other modalities, or in another order.
+        """
+        if str(filepath).endswith(".weights.h5"):
+            with h5py.File(filepath, "r") as file:
+                self._check_modalities(file.get(f"vars/{MODALITIES}"))
+        super().load_weights(filepath, *args, **kwargs)
+
+    def save_own_variables(self, store):
+        """As Keras's, with the names of the modalities, by whose place it saves."""
+        super().save_own_variables(store)
+        store[MODALITIES] = np.array(self.modality_names, "S")
+
+    def load_own_variables(self, store):
+        """As Keras's.
+
+        Raises:
+          ValueError: If the weights are of other modalities, or in another order.
+        """
+        own = {key: store[key] for key in store.keys()}  # noqa: SIM118  (no mapping)
+        self._check_modalities(own.pop(MODALITIES, None))
+        super().load_own_variables(own)
+
+    def _check_modalities(self, names: Any) -> None:
+        saved = [name.decode() for name in np.array([] if names is None else names)]
+        if names is not None and saved != list(self.modality_names):
+            raise ValueError(
+                f"The weights are of a model with modalities {saved}, in this order. "
+                f"This model has {list(self.modality_names)}."
+            )
 
     def quantize(self, *args, **kwargs):
         """Not offered: a quantised model could not be saved and loaded."""
@@ -162,7 +212,10 @@ def _structure(model: keras.Model) -> list[tuple[Any, ...]]:
 def short_error(error: Exception) -> ValueError:
     """Of what Keras says of a network that it can't rebuild: the point alone."""
     text = str(error)
-    found = text.partition("Could not locate ")[2] or text
+    found = text.partition("Could not locate ")[2]
+    if not found:  # an error of the class itself, within as many others as it is deep
+        name = text.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
+        found = f"class {name!r}: {text.rpartition('Exception encountered: ')[2]}"
     line = found.strip().splitlines()[0].partition(" Make sure")[0][:300]
     return ValueError(
         f"A network of the model can't be rebuilt: {line.rstrip('.')}. Import the "

@@ -1,7 +1,7 @@
 """The steps of all multimodal VAEs: loss, gradients, metrics, and what is compiled."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -10,10 +10,15 @@ import tensorflow as tf
 from tf_mopoe.distributions import noise
 from tf_mopoe.models.batches import END_OF_MESSAGE, Batch
 from tf_mopoe.models.bounds import BoundTerms
-from tf_mopoe.models.fit_data import NO_TARGETS, WEIGHTS
-from tf_mopoe.models.inputs import ROWS_MUST_AGREE, checked_weights
+from tf_mopoe.models.fit_data import NO_TARGETS, with_weights
+from tf_mopoe.models.inputs import (
+    ROWS_MUST_AGREE,
+    WEIGHTS_MUST_BE,
+    checked_weights,
+)
 from tf_mopoe.models.replicas import (
     RunsReplicas,
+    counter,
     mean_over_replicas,
     micro_step,
     num_replicas,
@@ -44,14 +49,12 @@ class StepsMixin(RunsReplicas):
         ]
         self.kl_bound_tracker = keras.metrics.Mean(name="kl_bound")
         self.beta_tracker = keras.metrics.Mean(name="beta")
-        # Rows that `evaluate` has seen: where the next batch begins. Not Keras's to
-        # track: it is no weight.
-        self.__dict__["_rows_seen"] = tf.Variable(
-            0,
-            trainable=False,
-            dtype=tf.int64,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        # Rows that `evaluate` has seen: where the next batch begins.
+        self.__dict__["_rows_seen"] = counter(0)
+        # The optimizer's step at the last loss of a training loop of the user's own,
+        # and how many losses there were since then at this step.
+        self.__dict__["_last_step"] = counter(-1)
+        self.__dict__["_losses_at_step"] = counter(0)
 
     @property
     def loss_terms(self) -> list[keras.metrics.Mean]:
@@ -66,27 +69,31 @@ class StepsMixin(RunsReplicas):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Empty: Keras would add them to those of a model that holds this one.
+        """Metrics that a subclass has added, without the loss and its terms.
 
-        See `loss_terms` and `get_metrics_result`.
+        Keras would add those to the metrics of a model that holds this one; see
+        `loss_terms`.
         """
-        return []
+        own = {id(metric) for metric in self.loss_terms}
+        return [metric for metric in self._metrics if id(metric) not in own]
 
     @property
     def metrics_names(self) -> list[str]:
         """Names of what `evaluate` returns, in order."""
-        return [metric.name for metric in self.loss_terms]
+        return [metric.name for metric in (*self.loss_terms, *self.metrics)]
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
-        """The loss and each of its terms so far."""
-        return {metric.name: metric.result() for metric in self.loss_terms}
+        """The loss, each of its terms and a subclass's metrics so far."""
+        every = (*self.loss_terms, *self.metrics)
+        return {metric.name: metric.result() for metric in every}
 
     def _flatten_metrics_in_order(self, logs):
-        return [logs[name] for name in self.metrics_names if name in logs]
+        names = [name for name in self.metrics_names if name in logs]
+        return [logs[name] for name in (*names, *sorted(set(logs) - set(names)))]
 
     def reset_metrics(self):
         """Starts new means; the next batch of `evaluate` is the first one."""
-        for metric in self.loss_terms:
+        for metric in (*self.loss_terms, *self.metrics):
             metric.reset_state()
         self._rows_seen.assign(0)
 
@@ -101,6 +108,10 @@ class StepsMixin(RunsReplicas):
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """All is built. Keras's own would average a batch's flags over replicas."""
+
+    def _make_function(self, step_function):
+        """As Keras's, for steps that get the weights of rows where Keras has them."""
+        return super()._make_function(lambda data: step_function(with_weights(data)))
 
     def make_train_function(self, force=False):
         """As Keras's; also made anew where networks were frozen or set free."""
@@ -151,11 +162,15 @@ class StepsMixin(RunsReplicas):
         """One step on `data`; returns the metrics."""
         batch, weights = self._unpack_step(data)
         self._build_optimizer()
-        if num_replicas() == 1:
-            self._compiled(self._update)(batch, weights)
-        else:  # XLA can't compile what replicas do together
-            gradients = self._compiled(self._gradients)(batch, weights)
-            self._apply(sum_gradients(gradients, self.optimizer))
+        self.__dict__["_in_train_step"] = True
+        try:
+            if num_replicas() == 1:
+                self._compiled(self._update)(batch, weights)
+            else:  # XLA can't compile what replicas do together
+                gradients = self._compiled(self._gradients)(batch, weights)
+                self._apply(sum_gradients(gradients, self.optimizer))
+        finally:
+            self.__dict__["_in_train_step"] = False
         return self._results()
 
     def _unpack_step(self, data) -> tuple[Batch, tf.Tensor | None]:
@@ -163,16 +178,19 @@ class StepsMixin(RunsReplicas):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         if y is not None:
             raise ValueError(NO_TARGETS + "Leave it out of the dataset.")
-        if isinstance(x, Mapping) and WEIGHTS in x:
-            x = {name: value for name, value in x.items() if name != WEIGHTS}
-            weights = data[0][WEIGHTS] if isinstance(data, tuple) else data[WEIGHTS]
         batch = with_share(self.unpack_batch(x))
         if weights is not None:
-            weights = tf.reshape(checked_weights(tf.convert_to_tensor(weights)), [-1])
+            weights = checked_weights(tf.convert_to_tensor(weights))
+            weights = tf.cast(tf.reshape(weights, [-1]), self.latent_dtype)
             agree = tf.equal(tf.shape(weights)[0], batch.num_rows())
             message = ROWS_MUST_AGREE + " So must `sample_weight`." + END_OF_MESSAGE
-            with tf.control_dependencies([tf.debugging.Assert(agree, [message])]):
-                weights = tf.cast(weights, self.latent_dtype)
+            right = tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0))
+            checks = [
+                tf.debugging.Assert(agree, [message]),
+                tf.debugging.Assert(right, [WEIGHTS_MUST_BE + END_OF_MESSAGE]),
+            ]
+            with tf.control_dependencies(checks):
+                weights = tf.identity(weights)
         return batch, weights
 
     def _update(self, batch: Batch, weights: tf.Tensor | None):
@@ -207,10 +225,7 @@ class StepsMixin(RunsReplicas):
 
     def predict_step(self, data):
         """Every modality's mean for one batch."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if not isinstance(x, Mapping):
-            return self(x, training=False)
-        x = {name: value for name, value in x.items() if name != WEIGHTS}
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(with_weights(data))
         return self._compiled(self.reconstruct)(self.unpack_batch(x))
 
     def compute_loss(
@@ -231,6 +246,8 @@ class StepsMixin(RunsReplicas):
           that: they sum to the mean over all rows, however these are shared out.
         """
         self._clear_losses()  # of networks that this batch does not run
+        if training and not self.__dict__.get("_in_train_step"):
+            self._count_loss()
         batch = x if isinstance(x, Batch) else with_share(self.unpack_batch(x))
         beta = self._current_beta()
         rows, terms = self.negative_bounds(
@@ -257,13 +274,31 @@ class StepsMixin(RunsReplicas):
     def _current_beta(self) -> tf.Tensor:
         if isinstance(self.beta, float):
             return tf.cast(self._beta_variable, self.latent_dtype)
-        return tf.cast(self.beta(self.optimizer.iterations), self.latent_dtype)
+        steps = self._losses_at_step  # not 0 where another optimizer moves the weights
+        if getattr(self, "optimizer", None) is not None:
+            steps = tf.cast(self.optimizer.iterations, tf.int64) + steps
+        return tf.cast(self.beta(steps), self.latent_dtype)
+
+    def _count_loss(self):
+        """Counts losses between steps of the optimizer, in loops of the user's own.
+
+        Such a loop may have an optimizer of its own, of which the model knows nothing.
+        """
+        step = tf.cast(micro_step(getattr(self, "optimizer", None)), tf.int64)
+        again = tf.cast(tf.equal(step, self._last_step), tf.int64)
+        self._losses_at_step.assign((self._losses_at_step + 1) * again)
+        self._last_step.assign(step)
 
     def _noise_seed(self, batch: Batch, training: bool) -> tf.Tensor:
         """Of the step, int32 `[2]`; in evaluation one of each row, `[B, 2]`."""
         if training:
             seed = tf.constant([self.seed, 1], tf.int32)
-            return noise.fold_in(seed, micro_step(self.optimizer))
+            step = micro_step(getattr(self, "optimizer", None))
+            seed = noise.fold_in(seed, step)
+            if self.__dict__.get("_in_train_step"):
+                return seed
+            again = tf.convert_to_tensor(self._losses_at_step)
+            return tf.where(again > 0, noise.fold_in(seed, again), seed)
         first = tf.convert_to_tensor(self._rows_seen)
         if batch.share is not None:
             first += tf.cast(batch.share.start, tf.int64)

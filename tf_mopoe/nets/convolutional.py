@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 import keras
 
+#: Images are `[height, width, channels]`, whatever Keras's default.
+CHANNELS = "channels_last"
+
 
 def conv_encoder(
     event_shape: Sequence[int],
@@ -31,8 +34,10 @@ def conv_encoder(
     for channels in filters:
         # "same" would pad an even size on one side only: half a pixel off the paper's.
         layers += [
-            keras.layers.ZeroPadding2D(1),
-            keras.layers.Conv2D(channels, 3, strides=2, activation="relu"),
+            keras.layers.ZeroPadding2D(1, data_format=CHANNELS),
+            keras.layers.Conv2D(
+                channels, 3, strides=2, activation="relu", data_format=CHANNELS
+            ),
         ]
     layers += [keras.layers.Flatten(), keras.layers.Dense(features, "relu")]
     return keras.Sequential(layers, name=name)
@@ -79,8 +84,8 @@ def conv_decoder(
         crop = [(1, 2 * n - size) for n, size in zip(sizes[-1 - index], target)]
         activation = "relu" if index + 1 < len(outputs) else None
         layers += [
-            keras.layers.Conv2DTranspose(units, 3, strides=2),
-            keras.layers.Cropping2D(crop),
+            keras.layers.Conv2DTranspose(units, 3, strides=2, data_format=CHANNELS),
+            keras.layers.Cropping2D(crop, data_format=CHANNELS),
         ]
         if activation:
             layers.append(keras.layers.Activation(activation))
