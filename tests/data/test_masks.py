@@ -1,6 +1,7 @@
 """No mark of a missing value is ever taken for data."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -9,7 +10,12 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from tf_mopoe import data as library
-from tf_mopoe.data import mark_missing, write_tfrecords
+from tf_mopoe.data import (
+    mark_missing,
+    ordered_batches,
+    shuffled_batches,
+    write_tfrecords,
+)
 from tf_mopoe.data.checks import plain_array
 
 FILL = -999

@@ -324,8 +324,10 @@ def test_joint_coherence_of_given_latents_is_the_count_of_numpy(monkeypatch):
 def test_joint_coherence_by_default_is_that_of_samples_of_the_model():
     model = random_model()
     classifiers = linear_classifiers({"a": (3,), "b": (4,), "c": (2,)}, 3)
-    z_seed, _ = noise.split_seed(noise.stateless_seed(8))
-    samples = model.decode(noise.standard_normal([300, model.latent_dim], z_seed))
+    z_seed, style_seed = noise.split_seed(noise.stateless_seed(8))
+    z = noise.standard_normal([300, model.latent_dim], z_seed)
+    style = noise.standard_normal([300, STYLE], noise.fold_in(style_seed, 1))
+    samples = model.decode(z, {"b": style})
     shown = np.stack(
         [
             np.argmax(logits_by_hand(classifiers[name], x.numpy()), axis=-1)

@@ -131,7 +131,7 @@ def test_a_functional_model_around_encode_is_saved_and_loaded(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["class", "self", "x-ray", "view.1", "2d", "seed", "has_b", "val_a", "présent", ""],
+    ["class", "self", "x-ray", "view.1", "2d", "has_b", "val_a", "présent", ""],
 )
 def test_names_that_could_not_be_served_are_refused_at_construction(name):
     with pytest.raises(ValueError, match="name"):

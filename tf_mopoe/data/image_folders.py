@@ -184,9 +184,8 @@ def _read(path: pathlib.Path, size: tuple[int, int], channels: int) -> np.ndarra
     height, width = size
     try:
         with Image.open(path) as file:
-            image: Image.Image = (
-                file  # as stored: a server's decoder knows no EXIF orientation
-            )
+            # As stored: a server's decoder knows no EXIF orientation.
+            image: Image.Image = file
             if image.mode.startswith("I"):
                 # 16 bits, which Pillow would clip at 255.
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -37,14 +37,17 @@ class NetworksMixin(keras.Model):
     """Encoders, experts, decoders and likelihoods of `MultimodalVAE`."""
 
     modalities: tuple[Modality, ...]
+    encoders: Any
+    experts: Any
+    decoders: Any
 
     def _build_networks(self):
-        encoders, experts, decoders = [], [], []
+        # Lists: Keras keeps the weights in the order in which layers are appended.
+        self.encoders, self.experts, self.decoders = [], [], []
         self.style_experts, self.log_likelihood_scales = {}, {}
         complete = []
         for modality, likelihood in zip(self.modalities, self.likelihoods):
-            encoder, expert = self._build_encoder(modality, likelihood)
-            experts.append(expert)
+            encoder = self._build_encoder(modality, likelihood)
             decoder = self._build_decoder(modality, likelihood)
             if modality.likelihood_scale in LEARNED_SCALES:
                 each = modality.likelihood_scale == "per_element"
@@ -53,13 +56,13 @@ class NetworksMixin(keras.Model):
                     initializer="zeros",
                     name=f"{modality.name}_log_likelihood_scale",
                 )
-            encoders.append(encoder)
-            decoders.append(decoder)
+            self.encoders.append(encoder)
+            self.decoders.append(decoder)
             complete.append(
                 dataclasses.replace(modality, encoder=encoder, decoder=decoder)
             )
-        self.encoders, self.decoders = tuple(encoders), tuple(decoders)
-        self.experts = tuple(experts)
+        for name in ("encoders", "experts", "decoders"):
+            setattr(self, name, tuple(getattr(self, name)))
         # With the networks chosen for it, so that a saved model names them.
         self.modalities = tuple(complete)
 
@@ -88,13 +91,14 @@ class NetworksMixin(keras.Model):
             self.latent_dim, dtype=self.latent_dtype, name=f"{name}_expert"
         )
         expert(features)
+        self.experts.append(expert)
         if modality.style_dim:
             style = GaussianExpert(
                 modality.style_dim, dtype=self.latent_dtype, name=f"{name}_style_expert"
             )
             style(features)
             self.style_experts[name] = style
-        return encoder, expert
+        return encoder
 
     def _build_decoder(self, modality: Modality, likelihood: EventLikelihood):
         shape = likelihood.parameter_shape

@@ -67,7 +67,8 @@ class SavingMixin(keras.Model):
     def save_own_variables(self, store):
         """As Keras's, with the names of the modalities, by whose place it saves."""
         super().save_own_variables(store)
-        store[MODALITIES] = np.array(self.modality_names, "S")
+        text = "\n".join(self.modality_names)
+        store[MODALITIES] = np.frombuffer(text.encode(), np.uint8)  # Keras: no texts
 
     def load_own_variables(self, store):
         """As Keras's.
@@ -80,8 +81,10 @@ class SavingMixin(keras.Model):
         super().load_own_variables(own)
 
     def _check_modalities(self, names: Any) -> None:
-        saved = [name.decode() for name in np.array([] if names is None else names)]
-        if names is not None and saved != list(self.modality_names):
+        if names is None:
+            return
+        saved = bytes(np.array(names)).decode().split("\n")
+        if saved != list(self.modality_names):
             raise ValueError(
                 f"The weights are of a model with modalities {saved}, in this order. "
                 f"This model has {list(self.modality_names)}."
@@ -214,8 +217,7 @@ def short_error(error: Exception) -> ValueError:
     text = str(error)
     found = text.partition("Could not locate ")[2]
     if not found:  # an error of the class itself, within as many others as it is deep
-        name = text.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
-        found = f"class {name!r}: {text.rpartition('Exception encountered: ')[2]}"
+        found = text.rpartition("Exception encountered: ")[2]
     line = found.strip().splitlines()[0].partition(" Make sure")[0][:300]
     return ValueError(
         f"A network of the model can't be rebuilt: {line.rstrip('.')}. Import the "
