@@ -12,7 +12,7 @@ ROWS = 12
 @pytest.fixture(scope="module")
 def model():
     model = tiny_model(options={"a": {"style_dim": 2}})
-    model.compile("sgd", run_eagerly=True)
+    model.compile("sgd")
     return model
 
 
