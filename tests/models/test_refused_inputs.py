@@ -321,3 +321,11 @@ def test_objects_of_the_legacy_package_are_refused():
     model.compile("sgd")
     with pytest.raises(TypeError, match="legacy package `tf_keras`"):
         model.fit(tiny_batch(), callbacks=[tf_keras.callbacks.EarlyStopping()])
+
+
+def test_validation_data_may_have_other_entries_than_training_data(traced):
+    flagged = {**tiny_batch(), "present": {"a": FLAGS}}
+    batches = tf.data.Dataset.from_tensors(flagged)
+    for validation in (dataset().batch(4), tiny_batch(), {"b": B}):
+        history = traced.fit(batches, validation_data=validation, verbose=0).history
+        assert np.isfinite(history["val_loss"]).all()

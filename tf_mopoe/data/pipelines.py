@@ -175,7 +175,8 @@ def _checked_rows(rows: Any) -> Any:
     arrays = plain_rows("rows", given)
     check_flags("rows", arrays)
     for name, array in arrays.items():
-        if name != "present" and array.dtype == np.uint8 and array.max(initial=0) == 1:
+        is_bytes = isinstance(array, np.ndarray) and array.dtype == np.uint8
+        if is_bytes and array.max(initial=0) == 1:
             raise ValueError(
                 f"`rows[{name!r}]` is uint8 and holds 0 and 1 only, of which batches "
                 "would make 0 and 1/255. Convert it with `astype('float32')`."

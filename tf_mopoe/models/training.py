@@ -100,7 +100,10 @@ class TrainingMixin(StepsMixin):
             check_not_legacy("callbacks", callback)
         validation = given.get("validation_data")
         if validation is not None:
-            validation = self._fit_data.checked(*unpacked(validation))
+            # Apart from the training data, whose entries may be others.
+            checker = FitData(self.modalities, self.likelihoods)
+            checker.errors = self._fit_data.errors
+            validation = checker.checked(*unpacked(validation))
             check_some_rows(validation)
             given["validation_data"] = validation
         check_some_rows(given["x"])
