@@ -53,7 +53,8 @@ def run(command, folder, **variables):
 
 def assert_second_of_two(tf_config, arguments, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config)
-    assert _place_in_cluster() == (1, 2)
+    index, workers = _place_in_cluster()
+    assert (index, len(workers)) == (1, 2)
     options = make_parser().parse_args(shlex.split(arguments))
     settings = dict(setting.split("=") for setting in options.settings)
     assert choose(options.recipe, None, settings).config.strategy == "multi_worker"

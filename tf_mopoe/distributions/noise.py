@@ -126,7 +126,7 @@ def _mix(word: tf.Tensor) -> tf.Tensor:
 
 def seed_pairs(seeds: tf.Tensor) -> tf.Tensor:
     """int32 `[B, 2]` of int64 `[B]`, all bits kept."""
-    return tf.bitcast(seeds, tf.int32)
+    return tf.bitcast(tf.ensure_shape(seeds, [None]), tf.int32)
 
 
 def split_seed(seed: tf.Tensor, count: int = 2) -> list[tf.Tensor]:
