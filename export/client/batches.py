@@ -61,6 +61,11 @@ def read_batch(inputs: Inputs) -> Batch:
                 "for it. Leave out both, or give values and a flag."
             )
     for name, value in given.items():
+        if isinstance(value, Mapping):
+            raise TypeError(
+                f"Modality {name!r} must be an array. Received: "
+                f"{type(value).__name__}. Flags go under the key {PRESENT!r}."
+            )
         if value is None:
             raise TypeError(
                 f"Modality {name!r} is None. Leave it out if it is missing in all rows."

@@ -318,3 +318,31 @@ def test_bytes_of_zeros_and_ones_are_refused_as_pixels():
     ):
         with pytest.raises(ValueError, match="holds 0 and 1 only"):
             make()
+
+
+@pytest.mark.parametrize(
+    ("augment", "error", "message"),
+    [
+        (
+            lambda batch, seed: {"a": batch["a"]},
+            ValueError,
+            r"Missing: \['b', 'present'",
+        ),
+        (lambda batch, seed: {**batch, "present": {}}, ValueError, "Missing:.*'a'"),
+        (lambda batch, seed: batch["a"], TypeError, "`augment` must return the batch"),
+    ],
+)
+def test_functions_that_lose_a_part_of_the_batch_are_refused(augment, error, message):
+    rows = {"a": np.ones([4, 2], "f"), "b": np.ones([4, 1], "f")}
+    rows["present"] = {"a": np.array([True, False, True, False])}
+    with pytest.raises(error, match=message):
+        shuffled_batches(rows, 2, seed=0, augment=augment)
+
+
+def test_steps_beyond_an_epoch_are_refused():
+    rows = {"a": np.ones([5, 2], "f")}
+    assert (
+        next(iter(shuffled_batches(rows, 2, seed=0, first_step=1)))["a"].shape[0] == 2
+    )
+    with pytest.raises(ValueError, match="`first_step` must be within the 2 batches"):
+        shuffled_batches(rows, 2, seed=0, first_step=3)

@@ -155,3 +155,79 @@ def test_latents_of_another_size_are_refused(z, style, message):
 def test_a_style_for_a_modality_without_one_is_refused():
     with pytest.raises(ValueError, match="Modality 'a' has no style"):
         tiny_model().decode_modality("a", np.zeros([2, 2]), np.zeros([2, 1]))
+
+
+def test_weights_are_loaded_into_a_model_that_was_fitted(tmp_path):
+    model = tiny_model()
+    model.compile("sgd")
+    model.fit(tiny_batch(), verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    before = model.get_weights()
+    model.fit(tiny_batch(), verbose=0)
+    model.load_weights(tmp_path / "model.weights.h5")
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+class Crashes(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise RuntimeError("a crash")
+
+
+def test_backup_and_restore_resumes_as_if_nothing_had_been(tmp_path):
+    def fitted(*callbacks):
+        model = tiny_model()
+        model.compile(keras.optimizers.Adam(0.01))
+        options = {"epochs": 4, "shuffle": False, "verbose": 0}
+        return model, lambda: model.fit(
+            tiny_batch(), callbacks=list(callbacks), **options
+        )
+
+    whole, fit = fitted()
+    fit()
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(RuntimeError, match="a crash"):
+        fitted(backup, Crashes())[1]()
+    resumed, fit = fitted(keras.callbacks.BackupAndRestore(tmp_path / "backup"))
+    fit()
+    for mine, theirs in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_no_epochs_are_an_empty_history():
+    model = tiny_model()
+    model.compile("sgd", run_eagerly=True)
+    for options in ({"epochs": 0}, {"epochs": 3, "initial_epoch": 3}):
+        assert model.fit(tiny_batch(), verbose=0, **options).history == {}
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "activation"),
+    [
+        ("categorical", "softmax"),
+        ("bernoulli", "sigmoid"),
+        ("poisson", "exponential"),
+        ("negative_binomial", "softplus"),
+    ],
+)
+@pytest.mark.parametrize("form", ["dense", "sequential", "nested", "activation layer"])
+def test_decoders_that_apply_the_likelihoods_own_link_are_refused(
+    likelihood, activation, form
+):
+    last = keras.layers.Dense(4, activation=activation)
+    forms = {
+        "dense": lambda: last,
+        "sequential": lambda: keras.Sequential([last, keras.layers.Reshape((4,))]),
+        "nested": lambda: keras.Sequential([keras.Sequential([last])]),
+        "activation layer": lambda: keras.Sequential(
+            [keras.layers.Dense(4), keras.layers.Activation(activation)]
+        ),
+    }
+    with pytest.raises(ValueError, match=f"'a' must return .*but ends in {activation}"):
+        tiny_model(
+            [
+                tiny_modality("a", (4,), likelihood=likelihood, decoder=forms[form]()),
+                "b",
+            ]
+        )

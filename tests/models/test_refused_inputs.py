@@ -77,6 +77,9 @@ MISTAKES = {
     ),
     "pixels": (with_b(np.ones([8, 4], "uint8")), TypeError, "uint8.*x / 255"),
     "whole numbers": (with_b(np.ones([8, 4], int)), TypeError, "floating dtype"),
+    "quadruple precision": (
+        with_b(B.astype(np.longdouble)), TypeError, "'b' must be an array of numbers",
+    ),
     "complex numbers": (with_b(B.astype(complex)), TypeError, "floating dtype"),
     "infinity": (with_b(np.full([8, 4], np.inf)), ValueError, "'b' must hold finite"),
     "a number beyond float32": (

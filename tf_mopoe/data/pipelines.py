@@ -80,6 +80,12 @@ def shuffled_batches(
         raise ValueError(
             f"`batch_size` must be from 1 to the {count} rows. Received: {batch_size}."
         )
+    steps = (count or 0) // batch_size
+    if not isinstance(rows, tf.data.Dataset) and first_step > steps:
+        raise ValueError(
+            f"`first_step` must be within the {steps} batches of an epoch; whole "
+            f"epochs go to `first_epoch`. Received: {first_step}."
+        )
     base = stateless_base(seed)
     if isinstance(rows, tf.data.Dataset):
         batches = _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer)
@@ -97,7 +103,9 @@ def shuffled_batches(
         if augment is None:
             return batch
         fold = tf.random.experimental.stateless_fold_in
-        return augment(batch, fold(fold(base, epoch), step))
+        augmented = augment(batch, fold(fold(base, epoch), step))
+        _check_augmented(batch, augmented)
+        return augmented
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     return (
@@ -272,6 +280,23 @@ def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
         )
 
     return batches
+
+
+def _check_augmented(batch: Mapping[str, Any], augmented: Any) -> None:
+    """Raises an error if an `augment` function lost something of its batch."""
+    if not isinstance(augmented, Mapping):
+        raise TypeError(
+            "`augment` must return the batch, a dictionary. Received: "
+            f"{type(augmented).__name__}."
+        )
+    lost = sorted(set(batch) - set(augmented))
+    flags = set(batch.get("present", ())) - set(augmented.get("present", ()))
+    lost += [f"present[{name!r}]" for name in sorted(flags)]
+    if lost:
+        raise ValueError(
+            f"`augment` must return all entries of the batch. Missing: {lost}. Without "
+            "its flags a missing modality would count as present."
+        )
 
 
 def _to_unit_interval(batch: dict[str, Any]) -> dict[str, Any]:

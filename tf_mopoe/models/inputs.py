@@ -117,7 +117,10 @@ def as_array(value: Any, what: str) -> Any:
         array = np.asarray(value)
     except (TypeError, ValueError):
         array = np.empty((), object)
-    if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
+    dtype = array.dtype
+    known = dtype.kind in "biu" or dtype.name == "bfloat16"
+    known |= dtype.itemsize <= {"f": 8, "c": 16}.get(dtype.kind, 0)
+    if not known:
         raise TypeError(
             f"{what} must be an array of numbers. Received: {type(value).__name__} of "
             f"dtype {array.dtype}. Convert it, e.g. with `np.asarray(x, 'float32')`, "

@@ -106,6 +106,7 @@ class NetworksMixin(keras.Model):
         decoder = modality.decoder or nets.default_decoder(
             shape, size, name=f"{modality.name}_decoder"
         )
+        check_last_activation(modality)
         output = _called(
             decoder,
             keras.Input((size,)),
@@ -267,6 +268,40 @@ def checked_likelihood(modality: Modality) -> EventLikelihood:
             f"{modality.likelihood_scale!r}."
         )
     return likelihood
+
+
+#: Last activations that give no parameter of these likelihoods.
+WRONG_ACTIVATIONS = {
+    **dict.fromkeys(
+        ("bernoulli", "continuous_bernoulli", "categorical", "integer_categorical"),
+        ("logits", ("sigmoid", "softmax")),
+    ),
+    **dict.fromkeys(
+        ("poisson", "negative_binomial", "zero_inflated_negative_binomial"),
+        ("logs of means", ("exponential", "softplus")),
+    ),
+}
+
+
+def check_last_activation(modality: Modality) -> None:
+    """Raises a ValueError if a decoder ends in what its likelihood applies itself."""
+    if not isinstance(modality.likelihood, str):
+        return
+    parameter, wrong = WRONG_ACTIVATIONS.get(modality.likelihood, ("", ()))
+    network = modality.decoder
+    while isinstance(network, (keras.Sequential, keras.models.Model)):
+        layers = [x for x in network.layers if not isinstance(x, keras.layers.Reshape)]
+        if not layers:
+            return
+        network = layers[-1]
+    activation = getattr(network, "activation", None)
+    name = getattr(activation, "__name__", type(network).__name__.lower())
+    if name in wrong:
+        raise ValueError(
+            f"The decoder of modality {modality.name!r} must return {parameter} for "
+            f"likelihood {modality.likelihood!r}, but ends in {name}, which the "
+            "likelihood applies itself. Leave that activation out."
+        )
 
 
 def reconstruction_weights(

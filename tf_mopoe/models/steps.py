@@ -115,9 +115,13 @@ class StepsMixin(RunsReplicas):
 
     def make_train_function(self, force=False):
         """As Keras's; also made anew where networks were frozen or set free."""
-        if "_every_layer" not in self.__dict__:
-            self.__dict__["_every_layer"] = tuple(self._flatten_layers())
-        flags = tuple(layer.trainable for layer in self.__dict__["_every_layer"])
+        if "_trainable_flags" not in self.__dict__:
+            layers = tuple(self._flatten_layers())
+            # Within a function: Keras would walk through a tuple that holds this model.
+            self.__dict__["_trainable_flags"] = lambda: tuple(
+                layer.trainable for layer in layers
+            )
+        flags = self.__dict__["_trainable_flags"]()
         force = force or flags != self.__dict__.get("_traced_flags")
         self.__dict__["_traced_flags"] = flags
         with self._keras_without_xla():

@@ -110,14 +110,12 @@ class TrainingMixin(StepsMixin):
         if is_batches(given["x"]):
             given.setdefault("shuffle", False)  # or Keras warns that it can't
         self._prepare_training()
+        follower = _Follower()
         if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
-            follower = keras.callbacks.LambdaCallback(
-                on_train_batch_begin=lambda batch, logs=None: self.make_train_function()
-            )
             given["callbacks"] = [*_as_list(given.get("callbacks")), follower]
         with readable_errors(self._fit_data.errors):
             history = super().fit(**given)
-        if not history.history and given.get("epochs", 1) > 0:
+        if follower.has_begun and not follower.has_seen_a_batch:
             raise ValueError(NO_BATCHES)
         return history
 
@@ -199,6 +197,30 @@ class TrainingMixin(StepsMixin):
                 "True` of one, and compile the model again."
             )
         self._build_optimizer()
+
+
+class _Follower(keras.callbacks.Callback):
+    """Called after all others: traces steps anew where a layer was frozen or set free.
+
+    Attributes:
+      has_begun: Whether an epoch has begun.
+      has_seen_a_batch: Whether a batch has been trained on.
+    """
+
+    has_begun = False
+    has_seen_a_batch = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Notes it."""
+        self.has_begun = True
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Traces the step anew if need be."""
+        self.model.make_train_function()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Notes it."""
+        self.has_seen_a_batch = True
 
 
 def check_not_legacy(name: str, value: Any) -> None:
