@@ -157,10 +157,11 @@ class RunsReplicas(keras.Model):
     def _function_of_workers(self, step):
         strategy = self.distribute_strategy
 
+        def weighted_step(data):
+            return step(with_weights(data))
+
         def run(iterator):
-            results = strategy.run(
-                lambda data: step(with_weights(data)), args=(next(iterator),)
-            )
+            results = strategy.run(weighted_step, args=(next(iterator),))
             # The same on all replicas: those of the first one here.
             return tf.nest.map_structure(
                 lambda value: strategy.experimental_local_results(value)[0], results
