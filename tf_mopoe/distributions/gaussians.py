@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 #: Where the N(0, I) expert takes part in a product; see `prior_mask`.
 PRIOR_EXPERTS = ("full_set", "none", "every_subset")
@@ -289,3 +290,31 @@ def geometric_mean(
         )
     loc, log_scale = subset_products(*gaussians, powers)  # [..., 1, D]
     return DiagonalGaussian(loc[..., 0, :], log_scale[..., 0, :])
+
+
+def diagonal_gaussian_of(prior: tfd.Distribution, size: int) -> DiagonalGaussian:
+    """Parameters of a prior that is a diagonal Gaussian, `[..., D]`.
+
+    Args:
+      prior: `tfd.MultivariateNormalDiag`, or `tfd.Independent` or `tfd.Sample` of
+        `tfd.Normal`.
+      size: D, size of its event.
+
+    Raises:
+      TypeError: If it is no diagonal Gaussian.
+      ValueError: If its event is not `[D]`: it would be broadcast.
+    """
+    diagonal = isinstance(prior, tfd.MultivariateNormalDiag)
+    if isinstance(prior, (tfd.Independent, tfd.Sample)):
+        diagonal = isinstance(prior.distribution, tfd.Normal)
+    if not diagonal:
+        raise TypeError(
+            "`prior` must be a diagonal Gaussian: MultivariateNormalDiag, or "
+            f"Independent or Sample of Normal. Received: {prior!r}."
+        )
+    if prior.event_shape != [size]:
+        raise ValueError(
+            f"`prior` must have event_shape ({size},), the latent's. Received: "
+            f"{tuple(prior.event_shape)}."
+        )
+    return DiagonalGaussian(prior.mean(), tf.math.log(prior.stddev()))

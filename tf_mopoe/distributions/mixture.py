@@ -12,6 +12,7 @@ from tf_mopoe.distributions.components import (
 )
 from tf_mopoe.distributions.gaussians import (
     DiagonalGaussian,
+    diagonal_gaussian_of,
     kl_divergence,
     kl_to_standard_normal,
     log_density,
@@ -227,21 +228,12 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         components = self._components()  # [..., B, S, D]
         if prior is None:
             divergence = kl_to_standard_normal(components)  # [..., B, S]
-        elif _is_diagonal_gaussian(prior):
-            size = self._loc.shape[-1]
-            if prior.event_shape != [size]:
-                raise ValueError(
-                    f"`prior` must have event_shape ({size},), the latent's. Received: "
-                    f"{tuple(prior.event_shape)}."
-                )
-            loc = prior.mean()[..., tf.newaxis, :]
-            log_scale = tf.math.log(prior.stddev())[..., tf.newaxis, :]
-            divergence = kl_divergence(components, DiagonalGaussian(loc, log_scale))
         else:
-            raise TypeError(
-                "`prior` must be a diagonal Gaussian: MultivariateNormalDiag, or "
-                f"Independent or Sample of Normal. Received: {prior!r}."
+            loc, log_scale = diagonal_gaussian_of(prior, self._loc.shape[-1])
+            every = DiagonalGaussian(
+                loc[..., tf.newaxis, :], log_scale[..., tf.newaxis, :]
             )
+            divergence = kl_divergence(components, every)
         return tf.reduce_sum(self.mixture_weights * divergence, axis=-1)
 
     @property
@@ -344,9 +336,3 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         return [
             tf.debugging.assert_positive(scale, message="`scale` must be positive.")
         ]
-
-
-def _is_diagonal_gaussian(distribution: tfd.Distribution) -> bool:
-    if isinstance(distribution, (tfd.Independent, tfd.Sample)):
-        return isinstance(distribution.distribution, tfd.Normal)
-    return isinstance(distribution, tfd.MultivariateNormalDiag)
