@@ -231,3 +231,18 @@ def test_decoders_that_apply_the_likelihoods_own_link_are_refused(
                 "b",
             ]
         )
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.full(8, -1.0), "must be finite and 0 or more"),
+        (np.full(8, np.nan), "must be finite and 0 or more"),
+        (tf.fill([8], -1.0), "must be finite and 0 or more"),
+        (np.ones(1), "`sample_weight`"),
+        (np.ones(7), "`sample_weight`"),
+    ],
+)
+def test_wrong_weights_of_a_loop_of_ones_own_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_model().compute_loss(tiny_batch(), sample_weight=weights)

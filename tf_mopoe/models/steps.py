@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_mopoe.distributions import noise
-from tf_mopoe.models.batches import END_OF_MESSAGE, Batch
+from tf_mopoe.models.batches import END_OF_MESSAGE, Batch, readable_errors
 from tf_mopoe.models.bounds import BoundTerms
 from tf_mopoe.models.fit_data import NO_TARGETS, with_weights
 from tf_mopoe.models.inputs import (
@@ -184,18 +184,23 @@ class StepsMixin(RunsReplicas):
             raise ValueError(NO_TARGETS + "Leave it out of the dataset.")
         batch = with_share(self.unpack_batch(x))
         if weights is not None:
-            weights = checked_weights(tf.convert_to_tensor(weights))
-            weights = tf.cast(tf.reshape(weights, [-1]), self.latent_dtype)
-            agree = tf.equal(tf.shape(weights)[0], batch.num_rows())
-            message = ROWS_MUST_AGREE + " So must `sample_weight`." + END_OF_MESSAGE
-            right = tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0))
-            checks = [
-                tf.debugging.Assert(agree, [message]),
-                tf.debugging.Assert(right, [WEIGHTS_MUST_BE + END_OF_MESSAGE]),
-            ]
-            with tf.control_dependencies(checks):
-                weights = tf.identity(weights)
+            weights = self._checked_row_weights(weights, batch)
         return batch, weights
+
+    def _checked_row_weights(self, weights, batch: Batch) -> tf.Tensor:
+        """Weights `[B]` of the rows; values are checked as those of a batch are."""
+        weights = tf.convert_to_tensor(checked_weights(weights))
+        weights = tf.cast(tf.reshape(weights, [-1]), self.latent_dtype)
+        agree = tf.equal(tf.shape(weights)[0], batch.num_rows())
+        message = ROWS_MUST_AGREE + " So must `sample_weight`." + END_OF_MESSAGE
+        right = tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0))
+        checks = [
+            tf.debugging.Assert(agree, [message]),
+            tf.debugging.Assert(right, [WEIGHTS_MUST_BE + END_OF_MESSAGE]),
+        ]
+        # Eagerly there is nothing to wait for: a failed check has raised.
+        with tf.control_dependencies([check for check in checks if check is not None]):
+            return tf.identity(weights)
 
     def _update(self, batch: Batch, weights: tf.Tensor | None):
         self._apply(self._gradients(batch, weights))
@@ -241,26 +246,31 @@ class StepsMixin(RunsReplicas):
           x: A batch, or what `unpack_batch` made of one.
           y: Not used.
           y_pred: Not used.
-          sample_weight: Optional weights of the rows, `[B]`.
+          sample_weight: Optional weights of the rows, `[B]`, finite and 0 or more.
           training: Whether networks run in training mode and the noise is the step's;
             else it is that of rows which follow those that `evaluate` has seen.
 
         Returns:
           Scalar, nats: the mean over rows; of one of several replicas its part of
           that: they sum to the mean over all rows, however these are shared out.
+
+        Raises:
+          TypeError, ValueError: If the batch or the weights are not as described.
         """
         self._clear_losses()  # of networks that this batch does not run
         if training and not self.__dict__.get("_in_train_step"):
             self._count_loss()
         batch = x if isinstance(x, Batch) else with_share(self.unpack_batch(x))
+        if sample_weight is not None and not isinstance(x, Batch):
+            with readable_errors():
+                sample_weight = self._checked_row_weights(sample_weight, batch)
         beta = self._current_beta()
         rows, terms = self.negative_bounds(
             batch, self._noise_seed(batch, training), beta=beta, training=training
         )  # [B]
         if sample_weight is not None:
-            weights = tf.reshape(tf.cast(sample_weight, rows.dtype), [-1])
-            rows, terms = rows * weights, terms.weighted(weights)
-        # Of the user's networks.
+            rows, terms = rows * sample_weight, terms.weighted(sample_weight)
+        # Losses that the user's networks add.
         penalty = tf.zeros([], rows.dtype)
         for of_layer in self.losses:
             penalty += tf.cast(of_layer, rows.dtype)
@@ -294,7 +304,7 @@ class StepsMixin(RunsReplicas):
         self._last_step.assign(step)
 
     def _noise_seed(self, batch: Batch, training: bool) -> tf.Tensor:
-        """Of the step, int32 `[2]`; in evaluation one of each row, `[B, 2]`."""
+        """Seed of the step, int32 `[2]`; in evaluation of each row, `[B, 2]`."""
         if training:
             seed = tf.constant([self.seed, 1], tf.int32)
             step = micro_step(getattr(self, "optimizer", None))
