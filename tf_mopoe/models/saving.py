@@ -177,6 +177,14 @@ def check_loads(model: keras.Model) -> None:
     if model.__dict__.get("_loads_as") == structure:
         return
     model.__dict__["_loads_as"] = structure  # `get_config` asks here, too
+    try:
+        _check_rebuilt(model, structure)
+    except BaseException:  # an interruption, too: the check was not made
+        del model.__dict__["_loads_as"]
+        raise
+
+
+def _check_rebuilt(model: keras.Model, structure: list[tuple[Any, ...]]) -> None:
     whole = keras.saving.serialize_keras_object(model)
     whole.pop("compile_config", None)
     own_classes = {
@@ -197,7 +205,6 @@ def check_loads(model: keras.Model) -> None:
     finally:
         random.setstate(state)
     if not same:
-        del model.__dict__["_loads_as"]
         raise ValueError(
             "This model can't be saved, since what is saved could not be loaded: "
             f"{reason}. Layers of your own need `get_config`, and no layer may be "
@@ -213,7 +220,7 @@ def _structure(model: keras.Model) -> list[tuple[Any, ...]]:
 
 
 def short_error(error: Exception) -> ValueError:
-    """Of what Keras says of a network that it can't rebuild: the point alone."""
+    """The point alone of what Keras says about a network that it can't rebuild."""
     text = str(error)
     found = text.partition("Could not locate ")[2]
     if not found:  # an error of the class itself, within as many others as it is deep
