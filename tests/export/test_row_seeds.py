@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export import contract
 from export import row_seeds as module
 from export.row_seeds import row_seeds
 from tf_mopoe.distributions import noise
+from tf_mopoe.models import serving_inputs
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 MASK = 2**64 - 1
@@ -39,6 +41,10 @@ def test_seed_0_gives_the_published_sequence_of_splitmix64():
 def test_the_library_makes_the_same_seeds(seed, rows, first):
     made = noise.row_seeds(seed, rows, first).numpy()
     np.testing.assert_array_equal(row_seeds(seed, rows, first), made)
+
+
+def test_the_library_and_the_contract_name_flags_alike():
+    assert serving_inputs.FLAG_PREFIX == contract.FLAG_PREFIX
 
 
 def test_example_in_the_docstring_gives_what_it_says():

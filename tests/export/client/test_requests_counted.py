@@ -45,7 +45,7 @@ class Server:
 
     Attributes:
       requests: "metadata" and "predict", in order.
-      width: Of the modality `x` in the version that is served now.
+      width: Width of modality `x` in the version that is served now.
       errors: Raised in turn by the next requests.
     """
 
