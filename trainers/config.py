@@ -81,7 +81,7 @@ class TrainConfig(pydantic.BaseModel):
     """Minutes between checkpoints within an epoch; none: none by time. Every epoch ends
     with one."""
     monitor: Name = "val_elbo"
-    """Metric by which the best epoch, kept as best.keras, and early stopping judge.
+    """Metric that chooses the best epoch, kept as best.keras, and stops early.
     val_elbo is the log-likelihoods of the validation rows minus the divergences, all of
     weight 1."""
     monitor_mode: Literal["auto", "min", "max"] = "auto"

@@ -31,7 +31,7 @@ class Options(NamedTuple):
     """What the user may choose.
 
     Attributes:
-      seed: Of all draws.
+      seed: Seed of all draws.
       rows: At most so many rows of the split, the first ones; None: all of them, but
         fewer where a row costs much.
       num_samples: K of log-likelihoods, and number of draws from the prior.

@@ -166,7 +166,7 @@ def draw_figures(
     Args:
       model: The model; its modalities are images or text.
       data: Modality name to what `shown` takes, of N rows; the first 8 are used.
-      seed: Of the draws.
+      seed: Seed of the draws.
 
     Returns:
       Names, as files may have them, to figures.

@@ -35,8 +35,8 @@ def validation_elbo(logs: Mapping[str, float]) -> float:
 
     `val_loss` weighs the divergences with beta, so that a run with a smaller beta, or
     an epoch in which it is still rising, looks better without being so. Of two runs
-    that differ in beta alone this value favours the one near 1: to judge by what is
-    generated, monitor one of the coherences that `evaluate_every` adds.
+    that differ in beta alone this value favours the one near 1: where what is
+    generated matters, monitor one of the coherences that `evaluate_every` adds.
 
     Args:
       logs: An epoch's metrics.

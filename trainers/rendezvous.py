@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 
 from trainers.errors import RunError
 
-#: Seconds before the first message, doubled after each, up to the longest.
-FIRST_MESSAGE, LONGEST_SILENCE = 5.0, 60.0
+#: Seconds before the first message, and at most between two; doubled after each.
+FIRST_MESSAGE, MAX_SILENCE = 5.0, 60.0
 #: Seconds between attempts to reach a worker, and that an attempt may take.
 BETWEEN_ATTEMPTS, ATTEMPT = 0.2, 2.0
 
@@ -57,7 +57,7 @@ def wait_for_workers(addresses: Sequence[str], index: int, *, limit: float) -> N
                     file=sys.stderr,
                     flush=True,
                 )
-                pause = min(2 * pause, LONGEST_SILENCE)
+                pause = min(2 * pause, MAX_SILENCE)
                 message = now + pause
             time.sleep(BETWEEN_ATTEMPTS)
 

@@ -23,7 +23,7 @@ class Workers:
     """The processes that train together; one, unless the strategy is multi_worker.
 
     Attributes:
-      strategy: Of tf.distribute; `strategy.scope()` is where models are made.
+      strategy: Strategy of tf.distribute; `strategy.scope()` is where models are made.
       index: Of this process, from 0.
       count: Of processes.
       chief: Whether this process writes the run folder.

@@ -199,7 +199,7 @@ def _whole_rows(
     """bool `[N]`: rows that are flagged present and of which nothing is missing.
 
     Args:
-      name: Of the modality.
+      name: Name of the modality.
       missing: bool `[N, ...]`: NaN or masked.
       flag: bool `[N]`.
       partial: As of `mark_missing`.

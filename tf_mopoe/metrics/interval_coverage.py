@@ -50,10 +50,10 @@ def interval_coverage(
       data: All modalities by name, `[N, *event_shape]`; optionally `"present"`.
       subsets: Names of the modalities of each; by default each modality alone, and all
         but one.
-      levels: Of the intervals, each in (0, 1).
+      levels: Levels of the intervals, each in (0, 1).
       num_samples: K.
       max_rows: Rows used, the first ones; None: all.
-      seed: Of the draws.
+      seed: Seed of the draws.
       batch_size: Rows at a time; K times as many are decoded at once.
       progress: Wraps the iterable of batches, e.g. `tqdm.tqdm`.
 

@@ -167,7 +167,7 @@ def sample_quality(
         chosen at random. None: z is from the prior, or from `latents`.
       num_samples: Rows to generate; at most N where modalities are given.
       latents: `[num_samples, D]` in place of draws from the prior; their number counts.
-      seed: Of all draws.
+      seed: Seed of all draws.
       batch_size: Rows at a time; no result depends on it.
       progress: Wraps the iterables of the real and of the generated batches.
 

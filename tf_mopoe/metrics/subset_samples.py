@@ -75,7 +75,7 @@ def judged_batches(
       classifiers: Modality name to a network to logits `[B, O]`.
       posterior: One of `SUBSET_POSTERIORS`.
       latent: One of `LATENTS`.
-      seed: Of the draws.
+      seed: Seed of the draws.
       batch_size: Rows at a time.
       progress: Wraps the iterable of batches.
 
@@ -174,7 +174,7 @@ def decoded_logits(
 
     Args:
       model: The model.
-      name: Of the modality.
+      name: Name of the modality.
       classifier: Its classifier.
       z: `[N, D]`.
       style: `[N, D_m]`; None for 0, or where there is none.

@@ -211,7 +211,7 @@ class InferenceMixin(keras.Model):
         """Mean of one modality's likelihood given latents; runs one decoder.
 
         Args:
-          name: Of the modality.
+          name: Name of the modality.
           z: `[..., D]`.
           style: `[..., D_m]`, for a modality that has a style; 0 by default.
           training: Whether the network runs in training mode.
@@ -236,7 +236,7 @@ class InferenceMixin(keras.Model):
         """p(x_m | z, s_m) of one modality; runs one decoder.
 
         Args:
-          name: Of the modality.
+          name: Name of the modality.
           z: `[..., D]`.
           style: `[..., D_m]`, for a modality that has a style; 0 by default.
 

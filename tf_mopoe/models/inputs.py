@@ -17,6 +17,9 @@ from tf_mopoe.modality import Modality
 
 #: Key of a batch that holds the flags of what is present.
 PRESENT = "present"
+#: Messages that compiled steps give, too, where values are known only when they run.
+ROWS_MUST_AGREE = "All modalities of a batch must have the same number of rows."
+WEIGHTS_MUST_BE = "`sample_weight` must be finite and 0 or more in every row."
 
 
 def checked_inputs(
@@ -156,11 +159,6 @@ def _checked_value(value: Any, modality: Modality, likelihood: EventLikelihood) 
 def _check_rows(rows: Mapping[str, int | None]) -> None:
     if len({count for count in rows.values() if count is not None}) > 1:
         raise ValueError(f"{ROWS_MUST_AGREE} Received: {dict(rows)}.")
-
-
-#: Also said where the numbers are known only when a compiled step runs.
-WEIGHTS_MUST_BE = "`sample_weight` must be finite and 0 or more in every row."
-ROWS_MUST_AGREE = "All modalities of a batch must have the same number of rows."
 
 
 def _checked_flag(flag: Any, name: str, rows: int | None) -> Any:

@@ -16,7 +16,7 @@ from tf_mopoe.models.batches import Batch
 #: Before a modality's name: whether it is present in a row.
 FLAG_PREFIX = "has_"
 #: Larger magnitudes are read as this: sums in a network would overflow, and become NaN.
-LARGEST = 1e18
+MAX_MAGNITUDE = 1e18
 
 Tensors = dict[str, tf.Tensor]
 
@@ -72,7 +72,7 @@ def read_request(
         finite = tf.ones_like(known)
         if not likelihood.integer:
             finite = _all_of_row(tf.math.is_finite(value))
-            value = tf.clip_by_value(value, -LARGEST, LARGEST)
+            value = tf.clip_by_value(value, -MAX_MAGNITUDE, MAX_MAGNITUDE)
         checked[name] = value
         rows += [tf.ensure_shape(flags[name], [None]), known, finite]
     rows += [tf.equal(x, x) for x in more]
