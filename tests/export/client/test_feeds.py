@@ -164,7 +164,7 @@ SEQUENCE = "must be an array of numbers .* or a sequence of B files"
         ({"image": IMAGE[0]}, ValueError, r"'image' must have shape \[B, 2, 3\]"),
         ({"image": 1.0}, TypeError, f"'image' {SEQUENCE}.*: float"),
         ({"image": np.float64(1)}, TypeError, f"'image' {SEQUENCE}.*single float64"),
-        ({"image": {0: IMAGE}}, TypeError, f"'image' {SEQUENCE}.*: dict"),
+        ({"image": {0: IMAGE}}, TypeError, "'image' must be an array.*: dict"),
         ({"label": np.ones([3, 1])}, ValueError, r"\[B\]. Received: \[3, 1\]"),
         ({"image": [[1], [1, 2]]}, ValueError, "'image' must be an array"),
         ({"image": IMAGE + 0j}, TypeError, "'image' must hold numbers.*complex"),
