@@ -27,7 +27,7 @@ def constant(value):
     return lambda shape, seed, dtype=tf.float32: tf.fill(shape, tf.cast(value, dtype))
 
 
-def first_component(self, loc, present, seed, drawn, num_draws, share):
+def first_component(self, loc, present, seed, drawn, num_draws, replica):
     """In place of a random component."""
     return tf.zeros([num_draws, tf.shape(loc)[0]], tf.int32)
 
