@@ -57,14 +57,16 @@ def bare_networks(model) -> Signature:
     def run(flat):
         locs, scales, styles = [], [], {}
         for name, encoder, expert in zip(
-            model.modality_names, model.encoders, model.experts
+            model.modality_names,
+            model.networks.encoders.values(),
+            model.networks.experts.values(),
         ):
             features = encoder(flat[name], training=False)
             q = expert(features)
             locs.append(q.loc)
             scales.append(q.log_scale)
-            if name in model.style_experts:
-                styles[name] = model.style_experts[name](features).loc
+            if name in model.networks.style_experts:
+                styles[name] = model.networks.style_experts[name](features).loc
         # The scales must be computed, and must not count.
         z = tf.add_n(locs) / len(locs) + 1e-3 * tf.add_n(scales)
         parts = {name: [z] for name in model.modality_names}
@@ -72,7 +74,9 @@ def bare_networks(model) -> Signature:
             parts[name].append(style)
         return {
             name: decoder(tf.concat(parts[name], axis=-1), training=False)
-            for name, decoder in zip(model.modality_names, model.decoders)
+            for name, decoder in zip(
+                model.modality_names, model.networks.decoders.values()
+            )
         }
 
     return Signature(run, inputs)

@@ -18,6 +18,8 @@ import time
 import keras
 import tensorflow as tf
 
+from tf_mopoe.models.bounds import bound_terms
+from tf_mopoe.models.settings import current_beta
 from trainers.checkpoints import State
 from trainers.config import parse_assignments
 from trainers.config_file import choose
@@ -35,13 +37,13 @@ def make_bare_step(model, batch, jit: bool):
     @tf.function(jit_compile=jit, autograph=False)
     def step():
         with tf.GradientTape() as tape:
-            rows, _ = model.negative_bounds(
-                model.unpack_batch(batch),
-                model._noise_seed(training=True),
-                beta=model._current_beta(),
-                training=True,
+            weights = model.loss_weights(current_beta(model))
+            seed = model.noise.training_seed(model.seed, model.optimizer)
+            checked = model.unpack_batch(batch)
+            [terms] = bound_terms(model, checked, seed, weights, training=True)
+            loss = tf.reduce_mean(
+                terms.objective.loss(terms.reconstruction, terms.divergence, weights)
             )
-            loss = tf.reduce_mean(rows)
         gradients = tape.gradient(loss, model.trainable_variables)
         model.optimizer.apply(gradients, model.trainable_variables)
         return loss

@@ -13,6 +13,7 @@ from tf_mopoe import (
     nets,
 )
 from tf_mopoe.distributions import noise
+from tf_mopoe.models import bounds
 
 #: Sizes of the modalities that `tiny_model` knows by name.
 SIZES = {"a": 3, "b": 4, "c": 2}
@@ -87,12 +88,23 @@ def experts_of(model, batch) -> tuple[np.ndarray, np.ndarray]:
     experts = [
         expert(encoder(batch[name]))
         for name, encoder, expert in zip(
-            model.modality_names, model.encoders, model.experts, strict=True
+            model.modality_names,
+            model.networks.encoders.values(),
+            model.networks.experts.values(),
+            strict=True,
         )
     ]
     loc = np.stack([expert.loc for expert in experts], axis=1)
     log_scale = np.stack([expert.log_scale for expert in experts], axis=1)
     return loc.astype(np.float64), np.exp(log_scale.astype(np.float64))
+
+
+def losses_and_terms(model, batch, seed, beta=1.0):
+    """The loss of each row `[B]`, and the terms of the joint posterior's bound."""
+    weights = model.loss_weights(beta)
+    terms = bounds.bound_terms(model, model.unpack_batch(batch), seed, weights)
+    losses = [t.objective.loss(t.reconstruction, t.divergence, weights) for t in terms]
+    return tf.add_n(losses), terms[0]
 
 
 def loss_and_gradients(model, batch):

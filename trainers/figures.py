@@ -141,7 +141,7 @@ def traversal(model: MultimodalVAE, few: Mapping, seed: int) -> Figure:
 def swapped_styles(model: MultimodalVAE, few: Mapping, seed: int) -> Figure:
     """The first styled modality: content of the rows, styles of the columns."""
     del seed
-    name = next(iter(model.style_experts))
+    name = next(iter(model.networks.style_experts))
     some = {key: few[key][:NUM_STYLES] for key in model.modality_names}
     count = len(some[name])
     inputs = shown(some[name])
@@ -175,7 +175,7 @@ def draw_figures(
     rows = {name: data[name][:NUM_ROWS] for name in names}
     few = next(iter(ordered_batches(rows, NUM_ROWS)))
     kinds = [reconstructions, imputation, samples, traversal]
-    if any(np.ndim(few[name]) == 4 for name in list(model.style_experts)[:1]):
+    if any(np.ndim(few[name]) == 4 for name in list(model.networks.style_experts)[:1]):
         kinds.append(swapped_styles)
     return {kind.__name__: kind(model, few, seed) for kind in kinds}
 

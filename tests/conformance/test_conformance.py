@@ -242,7 +242,7 @@ def test_model_has_the_same_loss_under_mixed_precision(name, policy):
         mixed = cases.make_model(cases.MODELS[name])
     finally:
         keras.config.set_dtype_policy(before)
-    assert mixed.encoders[0].layers[-1].compute_dtype in policy
+    assert mixed.networks.encoders["a"].layers[-1].compute_dtype in policy
     # bfloat16 keeps 8 bits: 0.4 % in each product of the networks.
     np.testing.assert_allclose(
         loss_of(mixed), loss_of(model), rtol=3e-3 if policy == "mixed_float16" else 2e-2

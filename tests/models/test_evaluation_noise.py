@@ -100,10 +100,10 @@ def test_accumulated_gradients_of_a_decoder_count_in_their_own_step_only():
         model = tiny_model()
         optimizer = tf.keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
         model.compile(optimizer, run_eagerly=True)
-        before = model.decoders[1].get_weights()
+        before = model.networks.decoders["b"].get_weights()
         for batch in order:
             model.train_on_batch(batch)
-        after = model.decoders[1].get_weights()
+        after = model.networks.decoders["b"].get_weights()
         decoders.append([new - old for new, old in zip(after, before)])
     for steps in decoders:
         assert all(np.abs(step).max() > 0.0 for step in steps)

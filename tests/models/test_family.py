@@ -11,6 +11,7 @@ from tests.tiny_models import (
     FAMILY,
     experts_of,
     fix_noise,
+    losses_and_terms,
     tiny_batch,
     tiny_model,
     train_logs,
@@ -49,8 +50,8 @@ def test_jensen_shannon_form_is_its_formula(present):
     batch = tiny_batch(rows=1)
     loc, scale = experts_of(model, batch)
     flags = {name: np.array([here]) for name, here in zip("ab", present, strict=True)}
-    _, terms = model.negative_bounds(
-        model.unpack_batch({**batch, "present": flags}), tf.constant([0, 1])
+    _, terms = losses_and_terms(
+        model, model.unpack_batch({**batch, "present": flags}), tf.constant([0, 1])
     )
     here = np.array(present)
     means = np.concatenate([loc[0, here], np.zeros([1, 2])])
@@ -58,7 +59,9 @@ def test_jensen_shannon_form_is_its_formula(present):
     precision = np.mean(scales**-2.0, axis=0)
     center = np.mean(means * scales**-2.0, axis=0) / precision
     expected = closed_forms.gaussian_kl(means, scales, center, precision**-0.5).mean()
-    np.testing.assert_allclose(terms.kl_bound, [expected], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        terms.divergence.content, [expected], rtol=1e-4, atol=1e-6
+    )
 
 
 @every_member
@@ -132,14 +135,15 @@ def test_loss_of_rows_with_holes_is_the_mean_of_the_rows_alone(cls, monkeypatch)
     flags = np.random.default_rng(0).random((6, 3)) < 0.5
     flags[0] = False
     present = {name: flags[:, index] for index, name in enumerate("abc")}
-    rows, _ = model.negative_bounds(
-        model.unpack_batch({**batch, "present": present}), tf.constant([0, 1])
+    rows, _ = losses_and_terms(
+        model, model.unpack_batch({**batch, "present": present}), tf.constant([0, 1])
     )
     for row in range(1, 6):
         kept = {n: batch[n][row : row + 1] for n in "abc" if present[n][row]}
         if not kept:
             continue
-        alone, _ = model.negative_bounds(
+        alone, _ = losses_and_terms(
+            model,
             model.unpack_batch(
                 {**kept, "present": {n: np.array([True]) for n in kept}}
             ),
@@ -193,7 +197,7 @@ def test_sampled_loss_has_the_exact_loss_for_its_mean(monkeypatch):
             seeds = tf.stack([tf.ones(4000, tf.int32), tf.range(4000)], axis=1)
             checked = model.unpack_batch(batch)
             return tf.map_fn(
-                lambda seed: model.negative_bounds(checked, seed, beta=2.0)[0],
+                lambda seed: losses_and_terms(model, checked, seed, beta=2.0)[0],
                 seeds,
                 fn_output_signature=tf.float32,
             )

@@ -13,7 +13,7 @@ from tests import closed_forms
 from tests.tiny_models import LATENT_DIM, tiny_batch, tiny_modality, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
 from tf_mopoe.distributions import LIKELIHOODS, Likelihood
-from tf_mopoe.models.networks import checked_likelihood, reconstruction_weights
+from tf_mopoe.models.arguments import checked_likelihood, reconstruction_weights
 
 COLUMNS = [("normal", 2), ("poisson", 1), ("zero_inflated_negative_binomial", 2)]
 
@@ -41,8 +41,8 @@ def test_a_likelihood_of_one_s_own_trains_and_survives_saving(student_t_10, tmp_
     loaded = reload(model, tmp_path)
     assert loaded.modalities[0].likelihood == "student_t_10"
     z = np.ones((8, LATENT_DIM), "float32")
-    expected = tfd.StudentT(10.0, model.decoders[0](z), 0.5).log_prob(x["a"])
-    log_prob = loaded._likelihood(0, loaded.decoders[0](z)).log_prob(x["a"])
+    expected = tfd.StudentT(10.0, model.networks.decoders["a"](z), 0.5).log_prob(x["a"])
+    log_prob = loaded.likelihood("a", z).log_prob(x["a"])
     np.testing.assert_allclose(log_prob, tf.reduce_sum(expected, axis=-1), rtol=1e-6)
 
 
@@ -103,7 +103,7 @@ def indices_batch(dtype="int32"):
 
 
 def test_the_default_encoder_embeds_class_indices():
-    encoder = indices_model().encoders[0]
+    encoder = indices_model().networks.encoders["a"]
     embedding = encoder.layers[0]
     assert isinstance(embedding, keras.layers.Embedding)
     assert (embedding.input_dim, embedding.output_dim) == (5, 5)
@@ -206,7 +206,10 @@ def test_learned_scales_are_those_of_the_residuals(tmp_path):
         subsets="full",
         seed=None,
     )
-    for network in (*model.encoders, *model.decoders):
+    for network in (
+        *model.networks.encoders.values(),
+        *model.networks.decoders.values(),
+    ):
         network.trainable = False  # the decoders stay at 0: z does not matter
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1000, 2)) * [0.2, 3.0]
@@ -220,7 +223,7 @@ def test_learned_scales_are_those_of_the_residuals(tmp_path):
     model.fit(data, steps_per_epoch=250, shuffle=False, verbose=0)
     variables = [id(variable) for variable in model.trainable_variables]
     for name, (likelihood, learned) in LEARNED.items():
-        log_scale = model.log_likelihood_scales[name]
+        log_scale = model.networks.log_likelihood_scales[name]
         assert id(log_scale) in variables
         axis = 0 if learned == "per_element" else None
         expected = {
@@ -233,11 +236,13 @@ def test_learned_scales_are_those_of_the_residuals(tmp_path):
         np.testing.assert_allclose(np.exp(log_scale), expected, rtol=1e-2, err_msg=name)
     loaded = reload(model, tmp_path)
     for index, (name, (_, learned)) in enumerate(LEARNED.items()):
-        log_scale = model.log_likelihood_scales[name]
+        log_scale = model.networks.log_likelihood_scales[name]
         assert loaded.modalities[index].likelihood_scale == learned
-        np.testing.assert_array_equal(loaded.log_likelihood_scales[name], log_scale)
+        np.testing.assert_array_equal(
+            loaded.networks.log_likelihood_scales[name], log_scale
+        )
         np.testing.assert_allclose(
-            loaded._likelihood_scale(index), np.exp(log_scale), rtol=1e-6
+            loaded.networks.likelihood_scale(name), np.exp(log_scale), rtol=1e-6
         )
 
 
@@ -250,10 +255,9 @@ def test_learned_scales_of_a_table_reach_their_own_columns():
         likelihood_scale="per_element",
     )
     model = tiny_model([modality], seed=None)
-    model.log_likelihood_scales["x"].assign(np.log([0.2, 3.0, 9.0, 0.5, 2.0]))
+    model.networks.log_likelihood_scales["x"].assign(np.log([0.2, 3.0, 9.0, 0.5, 2.0]))
     x = np.array([[0.1, -4.0, 2.0, 0.0, 6.0]], np.float32)
-    parameters = np.zeros((1, 7), np.float32)
-    log_prob = model._likelihood(0, tf.constant(parameters)).log_prob(x)
+    log_prob = model.likelihood("x", np.zeros((1, LATENT_DIM))).log_prob(x)
     blocks = [
         ("normal", x[:, :2], np.zeros((1, 2)), np.array([0.2, 3.0])),
         ("poisson", x[:, 2:3], np.zeros((1, 1)), 1.0),
@@ -282,11 +286,14 @@ def test_a_table_trains_with_several_samples_and_survives_saving(tmp_path):
     assert np.all(np.isfinite(history["loss"]))
     assert model.predict(batch, verbose=0)["x"].shape == (8, 5)
     assert model.impute({"a": batch["a"]}, 3)["x"].shape == (3, 8, 5)
-    assert model.log_likelihood_scales["x"] != 0.0
+    assert model.networks.log_likelihood_scales["x"] != 0.0
     loaded = reload(model, tmp_path)
     assert loaded.modalities[0].likelihood == tuple(COLUMNS)
     np.testing.assert_array_equal(loaded(batch)["x"], model(batch)["x"])
-    assert loaded.log_likelihood_scales["x"] == model.log_likelihood_scales["x"]
+    assert (
+        loaded.networks.log_likelihood_scales["x"]
+        == model.networks.log_likelihood_scales["x"]
+    )
 
 
 def weights(*modalities):
@@ -324,7 +331,7 @@ def test_dimension_multiplies_the_loss_and_survives_saving(tmp_path):
     model = tiny_model(modalities, beta=0.0)
     batch = tiny_batch("ac")
     loss = model.compute_loss(x=batch, training=False)
-    a, c = (tracker.result() for tracker in model.log_likelihood_trackers)
+    a, c = (model.get_metrics_result()[f"{name}_log_likelihood"] for name in "ac")
     np.testing.assert_allclose(loss, -a - 1.5 * c, rtol=1e-5)
     loaded = reload(model, tmp_path)
     assert loaded.modalities[1].reconstruction_weight == "dimension"

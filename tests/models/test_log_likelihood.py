@@ -89,28 +89,28 @@ def test_a_subset_and_sampled_subsets_are_proposals_too():
 
 
 def scale_wrong(model, monkeypatch):
-    likelihood = model._likelihood
+    decode = model.networks.decode
     monkeypatch.setattr(
-        model,
-        "_likelihood",
-        lambda index, parameters: likelihood(index, 1.1 * parameters),
+        model.networks, "decode", lambda *latents, **kw: 1.1 * decode(*latents, **kw)
     )
 
 
 def density_of_one_component(model, monkeypatch):
-    def one(view, z):
-        first = (field[:, 0] for field in view.components)
+    def of_first(components, weights, z):
+        first = (field[:, 0] for field in components)
         return module.log_density(module.DiagonalGaussian(*first), z)
 
-    monkeypatch.setattr(model, "_log_mixture", one)
+    monkeypatch.setattr(module, "log_mixture", of_first)
 
 
 def prior_forgotten(model, monkeypatch):
-    log_mixture = model._log_mixture
+    log_mixture = module.log_mixture
     monkeypatch.setattr(
-        model,
-        "_log_mixture",
-        lambda view, z: log_mixture(view, z) + module._log_standard_normal(z),
+        module,
+        "log_mixture",
+        lambda components, weights, z: (
+            log_mixture(components, weights, z) + module.log_standard_normal(z)
+        ),
     )
 
 
@@ -140,10 +140,10 @@ def exact_model():
         seed=0,
     )
     precision = 1 + 4 / 0.25
-    expert = model.experts[0]
+    expert = model.networks.experts["a"]
     for variable, value in (
-        (model.encoders[0].kernel, 1.0),
-        (model.decoders[0].kernel, 2.0),
+        (model.networks.encoders["a"].kernel, 1.0),
+        (model.networks.decoders["a"].kernel, 2.0),
         (expert.loc.kernel, 2 / 0.25 / precision),
         (expert.log_variance.kernel, 0.0),
         (expert.log_variance.bias, -np.log(precision)),
@@ -206,7 +206,9 @@ def test_published_estimator_reads_samples_of_other_rows():
     batch = model.unpack_batch(x)
     joint_seed = module.noise.seed_pairs(module.noise.row_seeds(5, 3))
     names = ("a", "b", "c")
-    weights = model._log_weights_in_parts(batch, joint_seed, count, names).numpy()
+    weights = module.log_weights_in_parts(
+        model, batch, joint_seed, count, names
+    ).numpy()
     expected = special.logsumexp(weights.reshape(3, count), axis=1) - np.log(count)
     estimate = model.log_likelihood_estimate(
         x, num_samples=count, proposal="published", seed=5
@@ -222,7 +224,9 @@ def test_published_estimator_reads_samples_of_other_rows():
     given = model.log_likelihood(
         x, ["a"], num_samples=count, proposal="published", seed=5
     )
-    weights = model._log_weights_in_parts(batch, joint_seed, count, ("a",)).numpy()
+    weights = module.log_weights_in_parts(
+        model, batch, joint_seed, count, ("a",)
+    ).numpy()
     expected = special.logsumexp(weights.reshape(3, count), axis=1) - np.log(count)
     np.testing.assert_allclose(given, expected, rtol=1e-6)
 
@@ -243,7 +247,7 @@ def test_likelihood_is_the_distribution_of_a_modality():
     z, s = np.ones([4, 3, 2], "float32"), np.full([4, 3, 1], 0.5, "float32")
     likelihood = model.likelihood("a", z, s)
     assert (likelihood.batch_shape, likelihood.event_shape) == ((4, 3), (3,))
-    kernel, offset = model.decoders[0].get_weights()
+    kernel, offset = model.networks.decoders["a"].get_weights()
     loc = np.concatenate([z, s], -1) @ kernel + offset
     expected = closed_forms.ELEMENT_LOG_PROBS["normal"](x["a"], loc, 0.8).sum(-1)
     np.testing.assert_allclose(likelihood.log_prob(x["a"]), expected, rtol=1e-5)
@@ -278,8 +282,8 @@ def test_log_weights_can_be_computed_inside_a_graph():
     model, x = linear_model(MoPoEVAE), data()
     seeds = tf.constant([[0, 1], [0, 2], [0, 3]])
     step = tf.function(
-        lambda values, seeds: model._log_weights(
-            values, None, seeds, steps=2, per_step=3, names=None
+        lambda values, seeds: module.log_weights(
+            model, values, None, seeds, steps=2, per_step=3, names=None
         ),
         autograph=False,
     )
@@ -296,7 +300,9 @@ def test_conditional_effective_sample_size_is_the_smaller_of_its_two():
     part = module._restricted(batch, ("a",), model.modality_names)
     sizes = []
     for each, seed in ((batch, joint_seed), (part, given_seed)):
-        weights = np.exp(model._log_weights_in_parts(each, seed, 50, None).numpy())
+        weights = np.exp(
+            module.log_weights_in_parts(model, each, seed, 50, None).numpy()
+        )
         sizes.append(weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0))
     estimate = model.log_likelihood_estimate(x, ["a"], num_samples=50, seed=5)
     assert np.abs(sizes[0] - sizes[1]).min() > 0.5
@@ -308,10 +314,10 @@ def test_conditional_effective_sample_size_is_the_smaller_of_its_two():
 def test_product_proposal_has_the_models_prior_expert():
     model, x = linear_model(MoPoEVAE), data()
     batch = model.unpack_batch(x)
-    encoded = model._encode_batch(batch)
+    encoded = model.networks.encode(batch)
     loc, log_scale = (field.numpy().astype(float) for field in encoded.experts)
     for names, with_prior in ((("a", "b", "c"), True), (("a", "c"), False)):
-        found, _ = model._proposal_components(encoded, batch, names)
+        product, _ = module.proposal_components(model, encoded, batch, names)
         members = ["abc".index(name) for name in names]
         for row in range(3):
             expected = closed_forms.product_by_formula(
@@ -319,9 +325,9 @@ def test_product_proposal_has_the_models_prior_expert():
                 np.exp(log_scale[row, members]),
                 prior_expert=with_prior,
             )
-            np.testing.assert_allclose(found.loc[row, 0], expected[0], rtol=1e-4)
+            np.testing.assert_allclose(product.loc[row, 0], expected[0], rtol=1e-4)
             np.testing.assert_allclose(
-                np.exp(found.log_scale[row, 0]), expected[1], rtol=1e-4
+                np.exp(product.log_scale[row, 0]), expected[1], rtol=1e-4
             )
 
 

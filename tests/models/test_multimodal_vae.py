@@ -131,7 +131,9 @@ def test_mixed_precision_stays_close_to_float32(name, tolerance, policy, monkeyp
         model = tiny_model(subsets="full")
         model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
         results.append([train_logs(model, batch)["loss"] for _ in range(2)])
-    assert model.encoders[0].layers[-1].compute_dtype == name.removeprefix("mixed_")
+    assert model.networks.encoders["a"].layers[-1].compute_dtype == name.removeprefix(
+        "mixed_"
+    )
     assert model.posterior(batch).dtype == tf.float32
     assert {value.dtype for value in model.sample(2).values()} == {tf.float32}
     assert np.all(np.isfinite(results))

@@ -82,8 +82,8 @@ def test_decode_takes_any_leading_dimensions():
     model = tiny_model()
     z = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
     decoded = model.decode(z)
-    for index, name in enumerate("ab"):
-        expected = model.decoders[index](z.reshape(12, 2))
+    for name in "ab":
+        expected = model.networks.decoders[name](z.reshape(12, 2))
         assert decoded[name].shape == (3, 4, expected.shape[-1])
         np.testing.assert_allclose(
             tf.reshape(decoded[name], expected.shape), expected, rtol=1e-5, atol=1e-6
@@ -115,7 +115,7 @@ def test_imputations_of_a_linear_decoder_average_to_the_prediction():
     imputed = model.impute(observed, num_samples=5000, seed=1)["b"].numpy()
     encoded = model.encode(observed)
     assert_estimates(imputed, model.decode(encoded["loc"])["b"])
-    kernel = model.decoders[1].layers[-1].kernel.numpy()
+    kernel = model.networks.decoders["b"].layers[-1].kernel.numpy()
     # One modality: a diagonal Gaussian, so variances go through the squared kernel.
     variance = encoded["scale"].numpy() ** 2 @ kernel**2
     assert_estimates((imputed - model.decode(encoded["loc"])["b"]) ** 2, variance)
@@ -129,7 +129,8 @@ def test_samples_come_from_the_standard_normal_prior():
         "b": (5000, 4),
     }
     kernels, biases = zip(
-        *(d.layers[-1].get_weights() for d in model.decoders), strict=True
+        *(d.layers[-1].get_weights() for d in model.networks.decoders.values()),
+        strict=True,
     )
     kernel, bias = np.concatenate(kernels, axis=1), np.concatenate(biases)
     x = np.concatenate([samples["a"], samples["b"]], axis=1) - bias

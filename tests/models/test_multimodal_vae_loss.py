@@ -58,7 +58,9 @@ def expected_terms(model, batch, subsets, prior_expert, noise):
             decoder(z),
             modality.likelihood_scale,
         )
-        for modality, decoder in zip(model.modalities, model.decoders, strict=True)
+        for modality, decoder in zip(
+            model.modalities, model.networks.decoders.values(), strict=True
+        )
     }
     return log_likelihoods, np.array(bound)
 
@@ -115,9 +117,9 @@ def test_every_likelihood_is_summed_over_the_event(
     model = tiny_model([modality], subsets="full", prior_expert="none")
     model.compute_loss(x={"x": x}, training=False)
     loc, _ = experts_of(model, {"x": x})
-    parameters = model.decoders[0](loc[:, 0].astype("float32"))
+    parameters = model.networks.decoders["x"](loc[:, 0].astype("float32"))
     expected = closed_forms.log_likelihood(likelihood, x, parameters, 0.6)
-    reported = model.log_likelihood_trackers[0].result()
+    reported = model.get_metrics_result()["x_log_likelihood"]
     np.testing.assert_allclose(reported, expected.mean(), rtol=1e-5)
     means = model.decode(loc[:, 0].astype("float32"))["x"]
     if likelihood == "bernoulli":
@@ -214,7 +216,7 @@ def test_regularisers_of_the_networks_are_added_once(monkeypatch):
         difference = model.compute_loss(x=batch, training=False) - plain.compute_loss(
             x=batch, training=False
         )
-        kernel = model.encoders[0].layers[-1].kernel
+        kernel = model.networks.encoders["a"].layers[-1].kernel
         np.testing.assert_allclose(difference, 0.1 * np.sum(kernel**2), rtol=1e-4)
 
 

@@ -12,6 +12,7 @@ from tests.tiny_models import (
     experts_of,
     fix_noise,
     loss_and_gradients,
+    losses_and_terms,
     tiny_batch,
     tiny_model,
 )
@@ -61,15 +62,19 @@ def test_loss_of_the_product_of_what_is_present_is_its_formula(monkeypatch):
         expected[row] = 2 * closed_forms.gaussian_kl(*product)
     likelihoods = {}
     for index, name in enumerate("abc"):
-        parameters = model.decoders[index](z.astype("float32"))
+        parameters = model.networks.decoders[name](z.astype("float32"))
         value = closed_forms.log_likelihood("normal", batch[name], parameters)
         likelihoods[name] = value[PATTERNS[:, index]].mean()
         expected -= {"a": 1, "b": 3, "c": 1}[name] * value * PATTERNS[:, index]
     loss = model.compute_loss(x=holed(batch), training=False)
     np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
-    for name, tracker in zip("abc", model.log_likelihood_trackers, strict=True):
+    for name in "abc":
         # Over the rows in which the modality is present.
-        np.testing.assert_allclose(tracker.result(), likelihoods[name], rtol=1e-5)
+        np.testing.assert_allclose(
+            model.get_metrics_result()[f"{name}_log_likelihood"],
+            likelihoods[name],
+            rtol=1e-5,
+        )
 
 
 @pytest.mark.parametrize("family", ["nonempty", "powerset", "singletons"])
@@ -93,10 +98,10 @@ def test_bound_is_the_mean_over_subsets_that_can_be_formed(family):
                 )
             )
         expected.append(np.mean(divergences))
-    _, terms = model.negative_bounds(
-        model.unpack_batch(holed(batch)), tf.constant([0, 1])
+    _, terms = losses_and_terms(
+        model, model.unpack_batch(holed(batch)), tf.constant([0, 1])
     )
-    np.testing.assert_allclose(terms.kl_bound, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(terms.divergence.content, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_each_row_is_decoded_from_one_of_its_own_subsets(monkeypatch):
@@ -109,9 +114,9 @@ def test_each_row_is_decoded_from_one_of_its_own_subsets(monkeypatch):
     drawn = [
         np.stack(
             list(
-                model.negative_bounds(checked, tf.constant([0, seed]))[
+                losses_and_terms(model, checked, tf.constant([0, seed]))[
                     1
-                ].log_likelihoods.values()
+                ].reconstruction.values()
             ),
             axis=-1,
         )[0]
@@ -128,7 +133,7 @@ def test_each_row_is_decoded_from_one_of_its_own_subsets(monkeypatch):
                 * closed_forms.log_likelihood(
                     "normal",
                     np.repeat(batch[name][row : row + 1], len(possible), axis=0),
-                    model.decoders[index](means.astype("float32")),
+                    model.networks.decoders[name](means.astype("float32")),
                 )
                 for index, name in enumerate("abc")
             ],
@@ -234,7 +239,11 @@ def test_a_model_trained_without_a_modality_can_go_on_with_it():
     batch = tiny_batch("ab")
     before = model.get_weights()
     model.train_on_batch({"a": batch["a"]})
-    idle = [model.encoders[1], model.experts[1], model.decoders[1]]
+    idle = [
+        model.networks.encoders["b"],
+        model.networks.experts["b"],
+        model.networks.decoders["b"],
+    ]
     idle = {variable.path for network in idle for variable in network.weights}
     for variable, old in zip(model.weights, before, strict=True):
         assert np.array_equal(variable, old) == (variable.path in idle)

@@ -87,9 +87,9 @@ def test_networks_of_ones_own_survive_saving(build, tmp_path):
     model.train_on_batch(batch)
     loaded = reload(model, tmp_path)
     assert_same_predictions(model, loaded, batch)
-    assert type(loaded.encoders[0]) is type(model.encoders[0])
+    assert type(loaded.networks.encoders["a"]) is type(model.networks.encoders["a"])
     if build is custom:
-        assert loaded.encoders[0].factor == 0.5
+        assert loaded.networks.encoders["a"].factor == 0.5
     assert loaded.count_params() == model.count_params()
 
 
@@ -164,8 +164,8 @@ def test_mixed_precision_survives_saving(tmp_path):
         keras.config.set_dtype_policy(before)
     loaded = reload(model, tmp_path)
     assert loaded.dtype_policy.name == "mixed_bfloat16"
-    assert loaded.encoders[0].layers[-1].compute_dtype == "bfloat16"
-    assert loaded.experts[0].compute_dtype == "float32"
+    assert loaded.networks.encoders["a"].layers[-1].compute_dtype == "bfloat16"
+    assert loaded.networks.experts["a"].compute_dtype == "float32"
     assert_same_predictions(model, loaded, tiny_batch())
 
 

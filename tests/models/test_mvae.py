@@ -12,6 +12,7 @@ from tests.tiny_models import (
     FAMILY,
     experts_of,
     fix_noise,
+    losses_and_terms,
     tiny_batch,
     tiny_model,
 )
@@ -27,7 +28,7 @@ def bound_of(model, batch, loc, scale, row, members, beta):
     value = beta * closed_forms.gaussian_kl(z, spread)
     for member in members:
         name = model.modality_names[member]
-        parameters = model.decoders[member](z[np.newaxis].astype("float32"))
+        parameters = model.networks.decoders[name](z[np.newaxis].astype("float32"))
         value -= closed_forms.log_likelihood(
             "normal", batch[name][row : row + 1], parameters
         ).item()
@@ -41,7 +42,8 @@ def test_loss_is_the_joint_bound_and_one_of_each_modality(unimodal, monkeypatch)
     batch = tiny_batch("abc", rows=4)
     present = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]], bool)
     flags = {name: present[:, index] for index, name in enumerate("abc")}
-    rows, _ = model.negative_bounds(
+    rows, _ = losses_and_terms(
+        model,
         model.unpack_batch({**batch, "present": flags}),
         tf.constant([0, 1]),
         beta=2.5,
@@ -67,8 +69,8 @@ def test_random_subsets_add_their_bounds(monkeypatch):
     more = tiny_model("abc", random_subset_elbos=2, **options)
     seed = tf.constant([0, 1])
     added = (
-        more.negative_bounds(more.unpack_batch(batch), seed)[0]
-        - plain.negative_bounds(plain.unpack_batch(batch), seed)[0]
+        losses_and_terms(more, more.unpack_batch(batch), seed)[0]
+        - losses_and_terms(plain, plain.unpack_batch(batch), seed)[0]
     ).numpy()
     loc, scale = experts_of(more, batch)
     pairs = [np.array(pair) for pair in itertools.combinations(range(3), 2)]
@@ -103,7 +105,10 @@ def test_random_subsets_are_uniform_over_two_to_all_but_one(count):
 def test_each_network_runs_once_a_step(cls, kwargs, objective, monkeypatch):
     model = tiny_model("abc", cls=cls, objective=objective, num_samples=2, **kwargs)
     calls = collections.Counter()
-    for network in (*model.encoders, *model.decoders):
+    for network in (
+        *model.networks.encoders.values(),
+        *model.networks.decoders.values(),
+    ):
         original = network.call
 
         def counted(*args, _name=network.name, _original=original, **kw):
@@ -117,7 +122,13 @@ def test_each_network_runs_once_a_step(cls, kwargs, objective, monkeypatch):
         gradient is not None
         for gradient in tape.gradient(loss, model.trainable_variables)
     )
-    networks = [network.name for network in (*model.encoders, *model.decoders)]
+    networks = [
+        network.name
+        for network in (
+            *model.networks.encoders.values(),
+            *model.networks.decoders.values(),
+        )
+    ]
     assert calls == dict.fromkeys(networks, 1)
 
 

@@ -25,19 +25,23 @@ def test_copies_start_from_the_same_weights_and_learn_apart():
     modalities = [tiny_modality("a"), tiny_modality("b")]
     first = MoPoEVAE(modalities, LATENT_DIM)
     second = MoPoEVAE(copy.deepcopy(modalities), LATENT_DIM)
-    before = second.encoders[0].get_weights()
-    for mine, theirs in zip(first.encoders[0].get_weights(), before, strict=True):
+    before = second.networks.encoders["a"].get_weights()
+    for mine, theirs in zip(
+        first.networks.encoders["a"].get_weights(), before, strict=True
+    ):
         np.testing.assert_array_equal(mine, theirs)
     first.compile("sgd")
     first.fit(tiny_batch(), verbose=0)
-    for old, new in zip(before, second.encoders[0].get_weights(), strict=True):
+    for old, new in zip(
+        before, second.networks.encoders["a"].get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(old, new)
 
 
 def test_modalities_without_networks_serve_any_number_of_models():
     modalities = [Modality("a", (3,)), Modality("b", (4,))]
     models = [MoPoEVAE(modalities, LATENT_DIM) for _ in range(2)]
-    assert models[0].encoders[0] is not models[1].encoders[0]
+    assert models[0].networks.encoders["a"] is not models[1].networks.encoders["a"]
 
 
 def test_a_refused_model_leaves_its_networks_free():

@@ -48,7 +48,7 @@ def test_a_loop_with_an_optimizer_of_its_own_has_new_noise_and_the_next_beta():
     for _ in range(4):
         model.reset_metrics()
         losses.append(float(model.compute_loss(tiny_batch())))
-        betas.append(float(model.beta_tracker.result()))
+        betas.append(float(model.get_metrics_result()["beta"]))
     assert len(set(losses)) == 4
     assert betas == [0.0, 0.25, 0.5, 0.75]
 

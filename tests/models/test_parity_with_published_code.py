@@ -32,11 +32,11 @@ def published_model(method):
         beta=2.5,
         component_draw="contiguous",
     )
-    for index in range(3):
+    for index, name in enumerate(NAMES):
         encoder, decoder = reference.network_weights(index)
-        model.encoders[index].set_weights(encoder[:8])
-        model.experts[index].set_weights(encoder[8:])
-        model.decoders[index].set_weights(decoder)
+        model.networks.encoders[name].set_weights(encoder[:8])
+        model.networks.experts[name].set_weights(encoder[8:])
+        model.networks.decoders[name].set_weights(decoder)
     return model
 
 

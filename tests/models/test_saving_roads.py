@@ -55,10 +55,10 @@ def quantized_inside():
 
 def partly_frozen():
     model = tiny_model(options={"a": {"style_dim": 2}})
-    model.experts[0].trainable = False
-    model.style_experts["a"].trainable = False
-    model.encoders[1].trainable = False
-    model.decoders[0].layers[-1].trainable = False
+    model.networks.experts["a"].trainable = False
+    model.networks.style_experts["a"].trainable = False
+    model.networks.encoders["b"].trainable = False
+    model.networks.decoders["a"].layers[-1].trainable = False
     return model
 
 
@@ -97,10 +97,10 @@ def test_a_model_that_took_a_road_answers_and_freezes_as_before(tmp_path, name, 
 def test_the_optimizer_of_a_partly_frozen_model_is_loaded(tmp_path, frozen):
     model = tiny_model()
     if frozen == "before training":
-        model.experts[0].trainable = False
+        model.networks.experts["a"].trainable = False
     model.compile("adam")
     model.train_on_batch(tiny_batch())
-    model.experts[0].trainable = False
+    model.networks.experts["a"].trainable = False
     loaded = by_keras(model, tmp_path)
     for mine, theirs in zip(
         model.optimizer.variables, loaded.optimizer.variables, strict=True

@@ -102,11 +102,11 @@ def test_layers_frozen_and_set_free_in_callbacks_stay_and_move():
 
     class Freezes(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            self.model.decoders[0].trainable = epoch != 1
-            self.before = self.model.decoders[0].get_weights()
+            self.model.networks.decoders["a"].trainable = epoch != 1
+            self.before = self.model.networks.decoders["a"].get_weights()
 
         def on_epoch_end(self, epoch, logs=None):
-            after = self.model.decoders[0].get_weights()
+            after = self.model.networks.decoders["a"].get_weights()
             pairs = zip(self.before, after)
             seen.append(all(np.array_equal(old, new) for old, new in pairs))
 

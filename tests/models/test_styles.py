@@ -5,7 +5,14 @@ import pytest
 import tensorflow as tf
 
 from tests import closed_forms
-from tests.tiny_models import FAMILY, experts_of, fix_noise, tiny_batch, tiny_model
+from tests.tiny_models import (
+    FAMILY,
+    experts_of,
+    fix_noise,
+    losses_and_terms,
+    tiny_batch,
+    tiny_model,
+)
 
 OPTIONS = {"a": {"style_dim": 2, "beta_style": 3.0}, "c": {"style_dim": 1}}
 #: Row 0 has all, row 1 lacks "a", row 2 lacks "c", row 3 has "b" alone.
@@ -27,8 +34,7 @@ def styled_batch():
 
 def style_of(model, name, values):
     """loc and scale `[B, D_m]` of q(s_m | x_m)."""
-    index = model.modality_names.index(name)
-    style = model.style_experts[name](model.encoders[index](values))
+    style = model.networks.style_experts[name](model.networks.encoders[name](values))
     return style.loc.numpy(), np.exp(style.log_scale)
 
 
@@ -38,8 +44,8 @@ def test_loss_is_its_formula_with_styles(monkeypatch):
         beta=2.0, beta_content=0.7, beta_style=0.4, subsets="full", prior_expert="none"
     )
     batch = styled_batch()
-    rows, terms = model.negative_bounds(
-        model.unpack_batch(batch), tf.constant([0, 1]), beta=2.0
+    rows, terms = losses_and_terms(
+        model, model.unpack_batch(batch), tf.constant([0, 1]), beta=2.0
     )
     clean = {name: np.nan_to_num(batch[name]) for name in "abc"}
     loc, scale = experts_of(model, clean)
@@ -58,16 +64,18 @@ def test_loss_is_its_formula_with_styles(monkeypatch):
                 latent = np.concatenate([z, mean])
                 style_kl = closed_forms.gaussian_kl(mean, deviation)
                 np.testing.assert_allclose(
-                    terms.style_kls[name][row], style_kl, rtol=1e-4
+                    terms.divergence.styles[name][row], style_kl, rtol=1e-4
                 )
                 divergence += 0.4 * {"a": 3.0, "c": 1.0}[name] * style_kl
-            parameters = model.decoders[index](latent[np.newaxis].astype("float32"))
+            parameters = model.networks.decoders[name](
+                latent[np.newaxis].astype("float32")
+            )
             expected -= closed_forms.log_likelihood(
                 "normal", clean[name][row : row + 1], parameters
             ).item()
         np.testing.assert_allclose(rows[row], expected + 2.0 * divergence, rtol=1e-4)
     for name in "ac":
-        np.testing.assert_array_equal(terms.style_kls[name][~FLAGS[name]], 0.0)
+        np.testing.assert_array_equal(terms.divergence.styles[name][~FLAGS[name]], 0.0)
 
 
 def test_style_divergences_are_metrics_over_present_rows():
@@ -101,7 +109,7 @@ def test_styles_are_encoded_where_present_and_the_priors_where_not():
 def test_imputation_draws_styles_from_the_encoder_or_from_the_prior():
     """A decoder that returns its style shows it."""
     model = tiny_model("ab", options={"a": {"style_dim": 3}})
-    model.decoders[0].layers[-2].set_weights(
+    model.networks.decoders["a"].layers[-2].set_weights(
         [np.zeros([5, 3], "float32"), np.zeros(3, "float32")]
     )
     drawn = {}

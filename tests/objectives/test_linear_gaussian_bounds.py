@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests import closed_forms
-from tests.tiny_models import FAMILY
+from tests.tiny_models import FAMILY, losses_and_terms
 from tf_mopoe import MMJSD, MVAE, Modality, MoPoEVAE
 from tf_mopoe.subsets import SubsetSampler
 
@@ -65,7 +65,7 @@ def bounds(model, x, seed=0):
 
     @tf.function
     def negative(batch, seed):
-        return model.negative_bounds(model.unpack_batch(batch), seed)[0]
+        return losses_and_terms(model, model.unpack_batch(batch), seed)[0]
 
     copied = {name: np.tile(value, [COPIES, 1]) for name, value in x.items()}
     values = -negative(copied, tf.constant([0, seed])).numpy().reshape(COPIES, ROWS)
@@ -118,7 +118,7 @@ def test_bounds_of_rows_with_holes_are_of_what_is_present(cls):
     }
     copied = {name: np.tile(value, [COPIES, 1]) for name, value in x.items()}
     batch = model.unpack_batch({**copied, "present": flags})
-    rows, _ = model.negative_bounds(batch, tf.constant([0, 0]))
+    rows, _ = losses_and_terms(model, batch, tf.constant([0, 0]))
     values = -rows.numpy().reshape(COPIES, ROWS)
     error = values.std(axis=0) / np.sqrt(COPIES)
     for row, kept in enumerate(present):

@@ -65,7 +65,7 @@ def precision_share(
     sums, rows = np.zeros([len(model.modalities) + 1, model.latent_dim]), 0
     for inputs in ordered_batches(data, batch_size):
         batch = model.unpack_batch(inputs)
-        scale = model.posterior_of(batch).scale  # [B, M, D]
+        scale = model.posterior(batch).scale  # [B, M, D]
         present = batch.present  # [B, M]
         if present is None:
             present = tf.ones(scale.shape[:-1], tf.bool)
@@ -156,7 +156,7 @@ def latent_traversal(
     """
     inputs = plain_rows("inputs", inputs)
     batch = model.unpack_batch(inputs)
-    posterior = model.posterior_of(batch)
+    posterior = model.posterior(batch)
     mean = posterior.mean()  # [B, D]
     if len(mean) != 1:
         raise ValueError(

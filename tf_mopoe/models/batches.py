@@ -13,7 +13,7 @@ from tf_mopoe.distributions.noise import ReplicaSlice
 from tf_mopoe.modality import Modality
 from tf_mopoe.models.inputs import PRESENT, ROWS_MUST_AGREE, checked_inputs
 
-#: Tells where a message ends among TensorFlow's own words.
+#: Marks the end of a message in the text that TensorFlow puts around it.
 END_OF_MESSAGE = " [end]"
 
 
@@ -108,7 +108,7 @@ def readable_errors(known: Sequence[Exception] = ()) -> Iterator[None]:
     """Turns what a compiled step or a dataset says of wrong data into a ValueError.
 
     Args:
-      known: What was found wrong already, which TensorFlow has hidden.
+      known: Errors raised before, which TensorFlow has hidden.
     """
     try:
         yield
@@ -116,13 +116,13 @@ def readable_errors(known: Sequence[Exception] = ()) -> Iterator[None]:
         if known:
             raise known[-1] from None
         text = error.message.replace("\\'", "'")
-        found = re.search(
+        match = re.search(
             r"(Modality '\w+' must h|All modalities of a batch must h|`sample_weight`)"
             r"[^\n]*",
             text,
         )
-        if found:
-            raise ValueError(found[0].partition(END_OF_MESSAGE)[0]) from None
+        if match:
+            raise ValueError(match[0].partition(END_OF_MESSAGE)[0]) from None
         if "yielded an element" in text:
             received = text.rpartition("but yielded an element")[2] or text
             raise ValueError(

@@ -193,3 +193,44 @@ def check_some_rows(x: Any) -> None:
 def no_rows(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
     """Predictions for no rows, `[0, ...]`."""
     return {name: np.zeros([0, *shape], "float32") for name, shape in shapes.items()}
+
+
+class EpochWatcher(keras.callbacks.Callback):
+    """The last callback: traces steps anew where a layer was frozen or set free.
+
+    Attributes:
+      has_begun: Whether an epoch has begun.
+      has_seen_a_batch: Whether a batch has been trained on.
+    """
+
+    has_begun = False
+    has_seen_a_batch = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Notes that an epoch has begun."""
+        self.has_begun = True
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Traces the step anew if need be."""
+        self.model.make_train_function()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Notes that a batch was trained on."""
+        self.has_seen_a_batch = True
+
+
+def check_not_legacy(name: str, value: Any) -> None:
+    """Raises a TypeError for objects of tf_keras, the Keras 2 beside Keras 3."""
+    if type(value).__module__.partition(".")[0] == "tf_keras":
+        raise TypeError(
+            f"`{name}` must be of Keras 3, the package `keras`. Received: "
+            f"{type(value).__name__} of the legacy package `tf_keras`. Import it from "
+            "`keras`."
+        )
+
+
+def as_list(callbacks: Any) -> list[Any]:
+    """The callbacks, given as None, one or several, as a list."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]

@@ -17,7 +17,7 @@ class FixedFusionVAE(MultimodalVAE):
         Args:
           modalities: See `MultimodalVAE`.
           latent_dim: See `MultimodalVAE`.
-          **kwargs: Of `MultimodalVAE`, but for `subsets` and `prior_expert`.
+          **kwargs: Arguments of `MultimodalVAE` but for `subsets` and `prior_expert`.
 
         Raises:
           ValueError, TypeError: If an argument is not as described.

@@ -33,6 +33,14 @@ class MMJSD(FixedFusionVAE):
 
     Source: Sutter, Daunhawer, Vogt, Multimodal Generative Learning Utilizing
     Jensen-Shannon-Divergence, NeurIPS 2020.
+
+    Example:
+      >>> model = MMJSD([Modality("a", (4,)), Modality("b", (6,))], latent_dim=2)
+      >>> model.compile("adam")
+      >>> x = {"a": np.zeros([8, 4], "float32"), "b": np.ones([8, 6], "float32")}
+      >>> history = model.fit(x, verbose=0)
+      >>> model.predict({"b": x["b"]}, verbose=0)["a"].shape
+      (8, 4)
     """
 
     FIXED = {"subsets": "singletons_and_prior", "prior_expert": "none"}
@@ -57,7 +65,7 @@ class MMJSD(FixedFusionVAE):
 
     def divergence(self, components, weights):
         """The Jensen-Shannon form, nats, `[B]`; components the prior, then experts."""
-        here = weights > 0.0  # [B, M + 1]
+        is_present = weights > 0.0  # [B, M + 1]
         experts = DiagonalGaussian(*(field[:, 1:] for field in components))
         count = experts.loc.shape[1]
         product = subset_products(
@@ -65,9 +73,10 @@ class MMJSD(FixedFusionVAE):
             experts.log_scale,
             np.ones([1, count], bool),
             with_prior=np.array([True]),
-            present=here[:, 1:],
+            present=is_present[:, 1:],
         )  # [B, 1, D]
-        terms = tf.reduce_sum(tf.cast(here, weights.dtype), -1)[:, None, None]  # n + 1
+        terms = tf.reduce_sum(tf.cast(is_present, weights.dtype), -1)  # n + 1
+        terms = terms[:, tf.newaxis, tf.newaxis]
         dynamic_prior = DiagonalGaussian(
             product.loc, product.log_scale + 0.5 * tf.math.log(terms)
         )

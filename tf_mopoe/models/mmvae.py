@@ -18,6 +18,14 @@ class MMVAE(FixedFusionVAE):
 
     Source: Shi, Siddharth, Paige, Torr, Variational Mixture-of-Experts Autoencoders
     for Multi-Modal Deep Generative Models, NeurIPS 2019.
+
+    Example:
+      >>> model = MMVAE([Modality("a", (4,)), Modality("b", (6,))], latent_dim=2)
+      >>> model.compile("adam")
+      >>> x = {"a": np.zeros([8, 4], "float32"), "b": np.ones([8, 6], "float32")}
+      >>> history = model.fit(x, verbose=0)
+      >>> model.predict({"b": x["b"]}, verbose=0)["a"].shape
+      (8, 4)
     """
 
     FIXED = {"subsets": "singletons", "prior_expert": "none"}

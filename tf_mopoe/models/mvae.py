@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_mopoe.checks import whole_number
 from tf_mopoe.distributions import noise
 from tf_mopoe.distributions.gaussians import subset_products
-from tf_mopoe.models.bounds import View
+from tf_mopoe.models.bounds import BoundTarget
 from tf_mopoe.models.fixed_fusion import FixedFusionVAE
 
 
@@ -34,6 +34,14 @@ class MVAE(FixedFusionVAE):
 
     Source: Wu and Goodman, Multimodal Generative Models for Scalable Weakly-Supervised
     Learning, NeurIPS 2018.
+
+    Example:
+      >>> model = MVAE([Modality("a", (4,)), Modality("b", (6,))], latent_dim=2)
+      >>> model.compile("adam")
+      >>> x = {"a": np.zeros([8, 4], "float32"), "b": np.ones([8, 6], "float32")}
+      >>> history = model.fit(x, verbose=0)
+      >>> model.predict({"b": x["b"]}, verbose=0)["a"].shape
+      (8, 4)
     """
 
     FIXED = {"subsets": "full", "prior_expert": "every_subset"}
@@ -60,7 +68,7 @@ class MVAE(FixedFusionVAE):
           unimodal_elbos: Whether the loss has a bound for each modality alone.
           random_subset_elbos: Number k of bounds for random subsets, 0 or more; needs
             three modalities.
-          **kwargs: Of `MultimodalVAE`, but for `subsets` and `prior_expert`.
+          **kwargs: Arguments of `MultimodalVAE` but for `subsets` and `prior_expert`.
 
         Raises:
           ValueError, TypeError: If an argument is not as described.
@@ -75,9 +83,9 @@ class MVAE(FixedFusionVAE):
         self.unimodal_elbos = bool(unimodal_elbos)
         self.random_subset_elbos = count
 
-    def views(self, experts, batch, seed):
+    def bound_targets(self, experts, batch, seed):
         """The joint bound, one for each modality, one for each random subset."""
-        [joint] = super().views(experts, batch, seed)
+        [joint] = super().bound_targets(experts, batch, seed)
         count = len(self.modalities)
         present = batch.present
         if present is None:
@@ -98,10 +106,11 @@ class MVAE(FixedFusionVAE):
             )
             masks.append((drawn, tuple(batch.values)))
         return [joint] + [
-            self._view(experts, present & mask, names) for mask, names in masks
+            self._product_target(experts, present & mask, names)
+            for mask, names in masks
         ]
 
-    def _view(self, experts, present, names):
+    def _product_target(self, experts, present, names):
         """The bound with the product of what is `present` `[B, M]`."""
         full = np.ones([1, len(self.modalities)], bool)
         components = subset_products(
@@ -113,7 +122,7 @@ class MVAE(FixedFusionVAE):
         )
         # A row without any of the modalities has N(0, I): nothing diverges or counts.
         weights = tf.ones_like(components.loc[..., 0])
-        return View(components, weights, present, names)
+        return BoundTarget(components, weights, present, names)
 
     def get_config(self):
         """The constructor's arguments, with the networks that were built."""

@@ -1,8 +1,8 @@
-"""A model's networks: built, checked and run; modalities in, parameters out."""
+"""The networks of all modalities, as one Keras layer."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,18 +10,16 @@ from tensorflow_probability import distributions as tfd
 
 from tf_mopoe import nets
 from tf_mopoe.distributions import DiagonalGaussian
-from tf_mopoe.distributions.event_likelihoods import EventLikelihood, event_likelihood
+from tf_mopoe.distributions.event_likelihoods import EventLikelihood
 from tf_mopoe.layers import GaussianExpert
 from tf_mopoe.layers.gaussian_expert import soft_bound
 from tf_mopoe.modality import LEARNED_SCALES, Modality
+from tf_mopoe.models.arguments import check_last_activation
 from tf_mopoe.models.batches import Batch
-
-#: Attribute of layers: name of the model that they are part of.
-OWNER = "_multimodal_vae"
 
 
 class Encoded(NamedTuple):
-    """What the encoders say about a batch.
+    """Unimodal posteriors of a batch.
 
     Attributes:
       experts: q_m(z | x_m), `[B, M, D]`; zeros for modalities without values.
@@ -33,38 +31,68 @@ class Encoded(NamedTuple):
     styles: dict[str, DiagonalGaussian]
 
 
-class NetworksMixin(keras.Model):
-    """Encoders, experts, decoders and likelihoods of `MultimodalVAE`."""
+class MultimodalNetworks(keras.layers.Layer):
+    """Encoders, Gaussian experts, decoders and likelihoods, in order of the modalities.
 
-    modalities: tuple[Modality, ...]
-    encoders: Any
-    experts: Any
-    decoders: Any
+    Attributes:
+      modalities: The modalities, completed by the networks that were built for them.
+      likelihoods: Modality name to its `EventLikelihood`.
+      encoders: Modality name to the layer from values to features.
+      experts: Modality name to the `GaussianExpert` of the shared latent.
+      style_experts: Modality name to the `GaussianExpert` of its style, if it has one.
+      decoders: Modality name to the layer from latents to the likelihood's parameters.
+      log_likelihood_scales: Modality name to its learned log scale, if it is learned.
+    """
 
-    def _build_networks(self):
-        # Lists: Keras keeps the weights in the order in which layers are appended.
-        self.encoders, self.experts, self.decoders = [], [], []
-        self.style_experts, self.log_likelihood_scales = {}, {}
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        likelihoods: Sequence[EventLikelihood],
+        latent_dim: int,
+        **kwargs,
+    ):
+        """Makes and builds the networks.
+
+        Args:
+          modalities: Modalities of the model.
+          likelihoods: Their likelihoods.
+          latent_dim: Size of the shared latent, D.
+          **kwargs: Keyword arguments of `keras.layers.Layer`; `dtype` is that of the
+            latents and of learned scales.
+
+        Raises:
+          ValueError: If the output of an encoder or decoder does not fit.
+        """
+        super().__init__(**kwargs)
+        self.autocast = False
+        self.latent_dim = latent_dim
+        self.likelihoods = {m.name: x for m, x in zip(modalities, likelihoods)}
+        self.encoders: dict[str, keras.layers.Layer] = {}
+        self.experts: dict[str, GaussianExpert] = {}
+        self.style_experts: dict[str, GaussianExpert] = {}
+        self.decoders: dict[str, keras.layers.Layer] = {}
+        self.log_likelihood_scales: dict[str, keras.Variable] = {}
         complete = []
-        for modality, likelihood in zip(self.modalities, self.likelihoods):
-            encoder = self._build_encoder(modality, likelihood)
-            decoder = self._build_decoder(modality, likelihood)
+        for modality, likelihood in zip(modalities, likelihoods):
+            name = modality.name
+            self.encoders[name] = self._build_encoder(modality, likelihood)
+            self.decoders[name] = self._build_decoder(modality, likelihood)
             if modality.likelihood_scale in LEARNED_SCALES:
                 each = modality.likelihood_scale == "per_element"
-                self.log_likelihood_scales[modality.name] = self.add_weight(
+                self.log_likelihood_scales[name] = self.add_weight(
                     shape=modality.event_shape if each else (),
                     initializer="zeros",
-                    name=f"{modality.name}_log_likelihood_scale",
+                    name=f"{name}_log_likelihood_scale",
                 )
-            self.encoders.append(encoder)
-            self.decoders.append(decoder)
             complete.append(
-                dataclasses.replace(modality, encoder=encoder, decoder=decoder)
+                dataclasses.replace(
+                    modality, encoder=self.encoders[name], decoder=self.decoders[name]
+                )
             )
-        for name in ("encoders", "experts", "decoders"):
-            setattr(self, name, tuple(getattr(self, name)))
         # With the networks chosen for it, so that a saved model names them.
         self.modalities = tuple(complete)
+        self.built = True
+        self._lock_state()  # no network is replaced afterwards
 
     def _build_encoder(self, modality: Modality, likelihood: EventLikelihood):
         name = modality.name
@@ -74,11 +102,12 @@ class NetworksMixin(keras.Model):
             count_columns=likelihood.count_columns,
             name=f"{name}_encoder",
         )
-        dtype = "int32" if likelihood.integer else None
-        # Builds it, whatever it is.
-        features = _called(
+        # The call builds any layer.
+        features = call_with_context(
             encoder,
-            keras.Input(modality.event_shape, dtype=dtype),
+            keras.Input(
+                modality.event_shape, dtype="int32" if likelihood.integer else None
+            ),
             f"The encoder of modality {name!r} must take "
             f"{('B', *modality.event_shape)}",
         )
@@ -87,17 +116,16 @@ class NetworksMixin(keras.Model):
                 f"The encoder of modality {name!r} must return one tensor of features. "
                 f"Received: {features!r}."
             )
-        expert = GaussianExpert(
-            self.latent_dim, dtype=self.latent_dtype, name=f"{name}_expert"
+        dtype = self.compute_dtype
+        self.experts[name] = GaussianExpert(
+            self.latent_dim, dtype=dtype, name=f"{name}_expert"
         )
-        expert(features)
-        self.experts.append(expert)
+        self.experts[name](features)
         if modality.style_dim:
-            style = GaussianExpert(
-                modality.style_dim, dtype=self.latent_dtype, name=f"{name}_style_expert"
+            self.style_experts[name] = GaussianExpert(
+                modality.style_dim, dtype=dtype, name=f"{name}_style_expert"
             )
-            style(features)
-            self.style_experts[name] = style
+            self.style_experts[name](features)
         return encoder
 
     def _build_decoder(self, modality: Modality, likelihood: EventLikelihood):
@@ -107,7 +135,7 @@ class NetworksMixin(keras.Model):
             shape, size, name=f"{modality.name}_decoder"
         )
         check_last_activation(modality)
-        output = _called(
+        output = call_with_context(
             decoder,
             keras.Input((size,)),
             f"The decoder of modality {modality.name!r} must take {('B', size)}: "
@@ -120,200 +148,150 @@ class NetworksMixin(keras.Model):
             )
         return decoder
 
-    def _encode_batch(self, batch: Batch, *, training: bool = False) -> Encoded:
+    def encode(self, batch: Batch, *, training: bool = False) -> Encoded:
         """Runs the encoder of every modality that has values, once."""
         experts, styles = {}, {}
-        for name, encoder, expert in zip(
-            self.modality_names, self.encoders, self.experts
-        ):
+        for name, encoder in self.encoders.items():
             if name in batch.values:
                 features = encoder(batch.values[name], training=training)
-                experts[name] = expert(features)
+                experts[name] = self.experts[name](features)
                 if name in self.style_experts:
                     styles[name] = self.style_experts[name](features)
         zeros = tf.zeros_like(next(iter(experts.values())).loc)
         missing = DiagonalGaussian(zeros, zeros)
-        stacked = [experts.get(name, missing) for name in self.modality_names]
+        stacked = [experts.get(name, missing) for name in self.encoders]
         fields = (tf.stack(field, axis=1) for field in zip(*stacked))
         return Encoded(DiagonalGaussian(*fields), styles)
 
-    def _decode_parameters(
-        self, index: int, z: tf.Tensor, style: tf.Tensor | None, *, training: bool
+    def styles(self, encoded: Encoded, batch: Batch) -> dict[str, DiagonalGaussian]:
+        """q(s_m | x_m) `[B, D_m]` where the modality is present, else N(0, I)."""
+        rows = tf.shape(encoded.experts.loc)[0]
+        styles = {}
+        for index, modality in enumerate(self.modalities):
+            name = modality.name
+            if not modality.style_dim:
+                continue
+            zeros = tf.zeros([rows, modality.style_dim], self.compute_dtype)
+            style = encoded.styles.get(name, DiagonalGaussian(zeros, zeros))
+            if name in encoded.styles and batch.present is not None:
+                is_present = batch.present[:, index : index + 1]
+                style = DiagonalGaussian(
+                    *(tf.where(is_present, x, zeros) for x in style)
+                )
+            styles[name] = style
+        return styles
+
+    def checked_styles(
+        self, styles: Mapping[str, tf.Tensor] | None
+    ) -> Mapping[str, tf.Tensor]:
+        """The styles; raises a ValueError if one is of a modality without a style."""
+        for name in styles or {}:
+            if name not in self.style_experts:
+                raise ValueError(
+                    f"`styles` has {name!r}; modalities with a style are "
+                    f"{list(self.style_experts)}."
+                )
+        return styles or {}
+
+    def decode(
+        self,
+        name: str,
+        z: tf.Tensor,
+        style: tf.Tensor | None = None,
+        *,
+        training: bool = False,
     ) -> tf.Tensor:
-        """Runs one decoder, once, on `z` `[..., D]`: `[..., *parameter_shape]`."""
-        latent = z if style is None else tf.concat([z, style], axis=-1)
+        """Runs one decoder, once.
+
+        Args:
+          name: Name of the modality.
+          z: `[..., D]`.
+          style: `[..., D_m]`, for a modality that has a style; 0 by default.
+          training: Whether the network runs in training mode.
+
+        Returns:
+          Parameters of the likelihood, `[..., *parameter_shape]`.
+
+        Raises:
+          ValueError: If there is no such modality, or a latent does not fit.
+        """
+        latent = self._latent(name, z, style)
         flat = tf.reshape(latent, [-1, latent.shape[-1]])
-        parameters = self.decoders[index](flat, training=training)
-        event = self.likelihoods[index].parameter_shape
+        parameters = self.decoders[name](flat, training=training)
+        event = self.likelihoods[name].parameter_shape
         shape = tf.concat([tf.shape(latent)[:-1], event], axis=0)
-        parameters = tf.reshape(tf.cast(parameters, self.latent_dtype), shape)
+        parameters = tf.reshape(tf.cast(parameters, self.compute_dtype), shape)
         return tf.ensure_shape(parameters, latent.shape[:-1].concatenate(event))
 
-    def _likelihood_scale(self, index: int) -> float | tf.Tensor:
-        """The fixed number, or what was learned: scalar or `[*event_shape]`."""
-        modality = self.modalities[index]
-        if modality.likelihood_scale in LEARNED_SCALES:
-            log_scale = self.log_likelihood_scales[modality.name]
-            return tf.exp(soft_bound(tf.cast(log_scale, self.latent_dtype)))
-        return modality.likelihood_scale
+    def _latent(self, name: str, z: tf.Tensor, style: tf.Tensor | None) -> tf.Tensor:
+        """The decoder's input `[..., D + D_m]`."""
+        names = list(self.decoders)
+        if name not in names:
+            raise ValueError(f"`name` must be one of {names}. Received: {name!r}.")
+        z = tf.convert_to_tensor(z, self.compute_dtype)
+        _check_size("z", z, self.latent_dim)
+        size = self.modalities[names.index(name)].style_dim
+        if style is not None:
+            if not size:
+                raise ValueError(f"Modality {name!r} has no style. Leave out `style`.")
+            style = tf.convert_to_tensor(style, self.compute_dtype)
+            _check_size(f"style of {name}", style, size)
+        elif size:
+            shape = tf.concat([tf.shape(z)[:-1], [size]], axis=0)
+            style = tf.ensure_shape(tf.zeros(shape, z.dtype), [*z.shape[:-1], size])
+        return z if style is None else tf.concat([z, style], axis=-1)
 
-    def _likelihood(self, index: int, parameters: tf.Tensor) -> tfd.Distribution:
-        """p(x_m | z): batch `[...]`, event `event_shape`."""
-        return self.likelihoods[index].distribution(
-            parameters, self._likelihood_scale(index)
+    def likelihood(
+        self,
+        name: str,
+        z: tf.Tensor,
+        style: tf.Tensor | None = None,
+        *,
+        training: bool = False,
+    ) -> tfd.Distribution:
+        """p(x_m | z, s_m): batch `[...]`, event `event_shape`; see `decode`."""
+        parameters = self.decode(name, z, style, training=training)
+        scale = self.likelihood_scale(name)
+        return self.likelihoods[name].distribution(parameters, scale)
+
+    def mean(
+        self,
+        name: str,
+        z: tf.Tensor,
+        style: tf.Tensor | None = None,
+        *,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Mean of p(x_m | z, s_m), `[..., *event_shape]`; see `decode`."""
+        parameters = self.decode(name, z, style, training=training)
+        likelihood = self.likelihoods[name]
+        mean = likelihood.mean(parameters, self.likelihood_scale(name))
+        # TFP forgets sizes of 1, and serving refuses unknown ones.
+        # (EnsureShape would say so too, but LiteRT has none for sizes of 1.)
+        batch = tf.shape(parameters)[: -len(likelihood.parameter_shape)]
+        return tf.reshape(mean, tf.concat([batch, likelihood.mean_shape], axis=0))
+
+    def likelihood_scale(self, name: str) -> float | tf.Tensor:
+        """The fixed scale, or the learned one: scalar or `[*event_shape]`."""
+        if name in self.log_likelihood_scales:
+            log_scale = self.log_likelihood_scales[name]
+            return tf.exp(soft_bound(tf.cast(log_scale, self.compute_dtype)))
+        return self.modalities[list(self.decoders).index(name)].likelihood_scale
+
+
+def _check_size(name: str, value: tf.Tensor, size: int) -> None:
+    """Raises a ValueError unless the last axis has this size."""
+    if not value.shape.rank or value.shape[-1] != size:
+        raise ValueError(
+            f"`{name}` must have shape [..., {size}]. Received: {tuple(value.shape)}."
         )
 
 
-def _called(network: keras.layers.Layer, inputs: keras.KerasTensor, expected: str):
-    """The network's symbolic output; its refusal with what was expected before it."""
+def call_with_context(
+    network: keras.layers.Layer, inputs: keras.KerasTensor, expected: str
+):
+    """The network's symbolic output; its refusal preceded by what was expected."""
     try:
         return network(inputs)
     except ValueError as error:
         raise ValueError(f"{expected}. Keras said: {error}") from error
-
-
-def checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
-    """The modalities of a model.
-
-    Raises:
-      TypeError, ValueError: If there is none, one is not a `Modality`, or two share a
-        name or a network.
-    """
-    if isinstance(modalities, Modality) or not isinstance(modalities, Iterable):
-        raise TypeError(
-            f"`modalities` must be a list of `Modality`. Received: {modalities!r}."
-        )
-    modalities = tuple(modalities)
-    for modality in modalities:
-        if not isinstance(modality, Modality):
-            raise TypeError(
-                f"`modalities` must be a list of `Modality`. Received: {modality!r}."
-            )
-    _check_networks(modalities)
-    names = [modality.name for modality in modalities]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(
-            "`modalities` must be at least one, each with a name of its own. "
-            f"Received names: {names}."
-        )
-    for name in names:
-        for other in names:
-            if name != other and other.lower() in (
-                name.lower(),
-                name.lower() + "_bytes",
-            ):
-                raise ValueError(
-                    f"`modalities` named {name!r} and {other!r} could not be served "
-                    "together: their inputs would have one name. Rename one."
-                )
-    return modalities
-
-
-def _networks(modality: Modality) -> list[tuple[str, keras.layers.Layer]]:
-    """The networks that a modality was given, each with a name for messages."""
-    pairs = (("encoder", modality.encoder), ("decoder", modality.decoder))
-    return [
-        (f"{kind} of modality {modality.name!r}", network)
-        for kind, network in pairs
-        if network is not None
-    ]
-
-
-def _check_networks(modalities: Sequence[Modality]) -> None:
-    """Raises a ValueError if a layer has two places, in this model or in two."""
-    owners: dict[int, str] = {}
-    for modality in modalities:
-        for what, network in _networks(modality):
-            for layer in {id(x): x for x in network._flatten_layers()}.values():
-                other = owners.setdefault(id(layer), what)
-                if other != what and (layer is network or layer.weights):
-                    raise ValueError(
-                        f"The {what} and the {other} share the layer {layer.name!r}. A "
-                        "shared layer could not be saved: build it twice."
-                    )
-                if layer.trainable_variables and hasattr(layer, OWNER):
-                    raise ValueError(
-                        f"The {what} has the layer {layer.name!r}, which is part of "
-                        f"model {getattr(layer, OWNER)!r} already: two models would "
-                        "train the same weights. Make new modalities for each model, "
-                        "or copies, weights included: `copy.deepcopy(modalities)`."
-                    )
-
-
-def claim_networks(modalities: Sequence[Modality], model_name: str) -> None:
-    """Marks all layers of a model, so that no second model takes them."""
-    for modality in modalities:
-        for _, network in _networks(modality):
-            for layer in network._flatten_layers():
-                layer.__dict__[OWNER] = model_name
-
-
-def checked_likelihood(modality: Modality) -> EventLikelihood:
-    """The likelihood of a modality.
-
-    Raises:
-      ValueError: If its name is unknown, or it does not fit the modality's shape,
-        scale or classes.
-    """
-    try:
-        likelihood = event_likelihood(
-            modality.likelihood, modality.event_shape, modality.num_classes
-        )
-    except ValueError as error:
-        raise ValueError(f"Modality {modality.name!r}: {error}") from error
-    if not likelihood.scaled and modality.likelihood_scale != 1.0:
-        raise ValueError(
-            f"Modality {modality.name!r}: `likelihood_scale` has no effect with "
-            f"likelihood {modality.likelihood!r}. Received: "
-            f"{modality.likelihood_scale!r}."
-        )
-    return likelihood
-
-
-#: Last activations that give no parameter of these likelihoods.
-WRONG_ACTIVATIONS = {
-    **dict.fromkeys(
-        ("bernoulli", "continuous_bernoulli", "categorical", "integer_categorical"),
-        ("logits", ("sigmoid", "softmax")),
-    ),
-    **dict.fromkeys(
-        ("poisson", "negative_binomial", "zero_inflated_negative_binomial"),
-        ("logs of means", ("exponential", "softplus")),
-    ),
-}
-
-
-def check_last_activation(modality: Modality) -> None:
-    """Raises a ValueError if a decoder ends in what its likelihood applies itself."""
-    if not isinstance(modality.likelihood, str):
-        return
-    parameter, wrong = WRONG_ACTIVATIONS.get(modality.likelihood, ("", ()))
-    network = modality.decoder
-    while isinstance(network, (keras.Sequential, keras.models.Model)):
-        layers = [x for x in network.layers if not isinstance(x, keras.layers.Reshape)]
-        if not layers:
-            return
-        network = layers[-1]
-    activation = getattr(network, "activation", None)
-    name = getattr(activation, "__name__", type(network).__name__.lower())
-    if name in wrong:
-        raise ValueError(
-            f"The decoder of modality {modality.name!r} must return {parameter} for "
-            f"likelihood {modality.likelihood!r}, but ends in {name}, which the "
-            "likelihood applies itself. Leave that activation out."
-        )
-
-
-def reconstruction_weights(
-    modalities: Sequence[Modality], likelihoods: Sequence[EventLikelihood]
-) -> dict[str, float]:
-    """r_m by name; `"dimension"` is the largest number of variables over its own."""
-    largest = max(likelihood.num_variables for likelihood in likelihoods)
-    return {
-        modality.name: (
-            largest / likelihood.num_variables
-            if isinstance(modality.reconstruction_weight, str)
-            else modality.reconstruction_weight
-        )
-        for modality, likelihood in zip(modalities, likelihoods)
-    }

@@ -1,21 +1,22 @@
-"""Several replicas do what one device does; what Keras gets wrong there is here.
+"""Several replicas do what one device does: workarounds for Keras bugs live here.
 
-Keras has these defects on several replicas (Keras 3.15). What is done about them,
-`tests/models/test_replicas.py` tries on the Keras that is installed:
+Keras 3.15 has these defects on several replicas; `tests/models/test_replicas.py` tests
+the workarounds on the installed Keras:
 
 1. `MultiWorkerMirroredStrategy`: `fit` reduces a step's results, scalars, over an axis
-   that they don't have (keras#20585, keras#20329). `RunsReplicas` makes the step's
-   function itself. `fit` also averages a batch's structure to build the model;
-   `TrainingMixin._maybe_symbolic_build` returns, since the model is built.
-2. Gradients are clipped, and found finite or not, before they are summed over replicas:
-   another norm on each. `sum_gradients` sums first, and keeps the optimizer from
-   doing it again.
+   that they don't have (keras#20585, keras#20329). `function_of_workers` makes the
+   step's function. `fit` also averages a batch's structure to build the model;
+   `CheckedModel._maybe_symbolic_build` does nothing, since the model is built.
+2. Gradients are clipped, and tested for infinity, before they are summed over
+   replicas: another norm on each. `sum_gradients` sums first, and keeps the optimizer
+   from doing it again.
 3. XLA can't compile a whole step that runs on several replicas. `fit` gets a step
    without it, in which each replica's gradients are compiled.
 4. Several steps in one execution and accumulated gradients fail, or lose batches.
    `check_replicas_can` refuses them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,7 +24,6 @@ import tensorflow as tf
 
 from tf_mopoe.distributions.noise import ReplicaSlice
 from tf_mopoe.models.batches import Batch
-from tf_mopoe.models.fit_data import with_weights
 
 
 def num_replicas() -> int:
@@ -70,7 +70,10 @@ def check_replicas_can(
 def sum_gradients(
     gradients: list[Any], optimizer: keras.optimizers.Optimizer
 ) -> list[Any]:
-    """Of all replicas, None stays; the optimizer does not sum them again."""
+    """Gradients summed over replicas; None stays.
+
+    The optimizer does not sum them again.
+    """
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return gradients
@@ -114,7 +117,7 @@ def without_missing_gradients(
     return [(g, v) for g, v in pairs if g is not None]
 
 
-def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def _inner(optimizer: keras.optimizers.Optimizer) -> Any:
     """The optimizer that loss scaling wraps, or the optimizer."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
@@ -130,42 +133,21 @@ def mean_over_replicas(metrics: list[keras.metrics.Mean]) -> dict[str, tf.Tensor
     return {metric.name: mean for metric, mean in zip(metrics, means)}
 
 
-class RunsReplicas(keras.Model):
-    """Makes the functions that `fit` and `evaluate` call for each batch."""
+def has_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the strategy is one of several workers."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
-    train_function: Any
-    test_function: Any
 
-    def make_train_function(self, force=False):
-        """As Keras's; of several workers without what breaks it."""
-        if not self.has_workers():
-            super().make_train_function(force)
-        elif self.train_function is None or force:
-            self.train_function = self._function_of_workers(self.train_step)
+def function_of_workers(
+    strategy: tf.distribute.Strategy, step: Callable[[Any], Any], *, eagerly: bool
+) -> Callable[[Any], Any]:
+    """What `fit` and `evaluate` call for each batch on several workers."""
 
-    def make_test_function(self, force=False):
-        """As Keras's; of several workers without what breaks it."""
-        if not self.has_workers():
-            super().make_test_function(force)
-        elif self.test_function is None or force:
-            self.test_function = self._function_of_workers(self.test_step)
+    def run(iterator):
+        results = strategy.run(step, args=(next(iterator),))
+        # The same on all replicas: take those of the first local one.
+        return tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], results
+        )
 
-    def has_workers(self) -> bool:
-        """Whether the strategy is one of several workers."""
-        strategy = self.distribute_strategy
-        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-    def _function_of_workers(self, step):
-        strategy = self.distribute_strategy
-
-        def weighted_step(data):
-            return step(with_weights(data))
-
-        def run(iterator):
-            results = strategy.run(weighted_step, args=(next(iterator),))
-            # The same on all replicas: those of the first one here.
-            return tf.nest.map_structure(
-                lambda value: strategy.experimental_local_results(value)[0], results
-            )
-
-        return run if self.run_eagerly else tf.function(run, autograph=False)
+    return run if eagerly else tf.function(run, autograph=False)

@@ -8,14 +8,20 @@ import h5py
 import keras
 import numpy as np
 
+from tf_mopoe.layers.subset_specs import restore_subsets
+from tf_mopoe.models.keras_types import KerasModel
 from tf_mopoe.models.serving_inputs import export_saved_model
 
 #: Key of the modalities' names beside a model's own variables.
 MODALITIES = "modalities"
 
 
-class SavingMixin(keras.Model):
-    """Saving, loading, `export` and the compile configuration of `MultimodalVAE`."""
+class SavableModel(KerasModel):
+    """Saving, loading and `export` of a model with modalities.
+
+    Attributes:
+      modality_names: Names of the modalities, in order.
+    """
 
     modality_names: tuple[str, ...]
 
@@ -65,10 +71,10 @@ class SavingMixin(keras.Model):
         super().load_weights(filepath, *args, **kwargs)
 
     def save_own_variables(self, store):
-        """As Keras's, with the names of the modalities, by whose place it saves."""
+        """As Keras's, with the names of the modalities, which files keep in order."""
         super().save_own_variables(store)
-        text = "\n".join(self.modality_names)
-        store[MODALITIES] = np.frombuffer(text.encode(), np.uint8)  # Keras: no texts
+        names = "\n".join(self.modality_names)
+        store[MODALITIES] = np.frombuffer(names.encode(), np.uint8)  # Keras: no texts
 
     def load_own_variables(self, store):
         """As Keras's.
@@ -76,11 +82,12 @@ class SavingMixin(keras.Model):
         Raises:
           ValueError: If the weights are of other modalities, or in another order.
         """
-        own = {key: store[key] for key in store.keys()}  # noqa: SIM118  (no mapping)
-        self._check_modalities(own.pop(MODALITIES, None))
-        super().load_own_variables(own)
+        variables = {key: store[key] for key in store.keys()}  # noqa: SIM118
+        self._check_modalities(variables.pop(MODALITIES, None))
+        super().load_own_variables(variables)
 
     def _check_modalities(self, names: Any) -> None:
+        """Raises a ValueError if a file's modalities are not the model's."""
         if names is None:
             return
         saved = bytes(np.array(names)).decode().split("\n")
@@ -137,13 +144,13 @@ class SavingMixin(keras.Model):
         export_saved_model(self, filepath, verbose=verbose)
 
 
-def frozen_layers(model: keras.Model) -> list[int]:
+def frozen_layers(model: KerasModel) -> list[int]:
     """Places of the layers that are not trainable, in Keras's order of layers."""
     layers = model._flatten_layers()
     return [place for place, layer in enumerate(layers) if not layer.trainable]
 
 
-def freeze_layers(model: keras.Model, places: list[int]) -> None:
+def freeze_layers(model: KerasModel, places: list[int]) -> None:
     """Makes exactly these layers not trainable; see `frozen_layers`."""
     frozen = set(places)
     # A layer's flag is passed on to the layers within it, which come after it.
@@ -151,7 +158,7 @@ def freeze_layers(model: keras.Model, places: list[int]) -> None:
         layer.trainable = place not in frozen
 
 
-def optimized_variables(model: keras.Model) -> list[int] | None:
+def optimized_variables(model: KerasModel) -> list[int] | None:
     """Places in `model.variables` of what the optimizer was built for."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or not optimizer.built:
@@ -167,7 +174,7 @@ def optimized_variables(model: keras.Model) -> list[int] | None:
         ) from None
 
 
-def check_loads(model: keras.Model) -> None:
+def check_loads(model: KerasModel) -> None:
     """Raises a ValueError if the model can't be rebuilt from its configuration.
 
     A rebuilt model must have the same variables in the same places. Each structure is
@@ -184,7 +191,7 @@ def check_loads(model: keras.Model) -> None:
         raise
 
 
-def _check_rebuilt(model: keras.Model, structure: list[tuple[Any, ...]]) -> None:
+def _check_rebuilt(model: KerasModel, structure: list[tuple[Any, ...]]) -> None:
     whole = keras.saving.serialize_keras_object(model)
     whole.pop("compile_config", None)
     own_classes = {
@@ -213,22 +220,44 @@ def _check_rebuilt(model: keras.Model, structure: list[tuple[Any, ...]]) -> None
         )
 
 
-def _structure(model: keras.Model) -> list[tuple[Any, ...]]:
+def _structure(model: KerasModel) -> list[tuple[Any, ...]]:
     return [
         (tuple(variable.shape), str(variable.dtype)) for variable in model.variables
     ]
 
 
 def short_error(error: Exception) -> ValueError:
-    """The point alone of what Keras says about a network that it can't rebuild."""
+    """Keras's reason alone for a network that it can't rebuild."""
     text = str(error)
-    found = text.partition("Could not locate ")[2]
-    if not found:  # an error of the class itself, within as many others as it is deep
-        found = text.rpartition("Exception encountered: ")[2]
-    line = found.strip().splitlines()[0].partition(" Make sure")[0][:300]
+    reason = text.partition("Could not locate ")[2]
+    if not reason:  # an error of the class itself, nested in others
+        reason = text.rpartition("Exception encountered: ")[2]
+    line = reason.strip().splitlines()[0].partition(" Make sure")[0][:300]
     return ValueError(
         f"A network of the model can't be rebuilt: {line.rstrip('.')}. Import the "
         "module that defines it, register its class with "
         "`keras.saving.register_keras_serializable()`, or pass it as "
         "`load_model(..., custom_objects={...})`."
     )
+
+
+def rebuilt(cls: type, config: dict[str, Any], custom_objects: Any = None) -> Any:
+    """The model of class `cls` that `get_config`'s dictionary describes."""
+    config = dict(config)
+    frozen = config.pop("frozen_layers", None)
+    try:
+        modalities = [
+            keras.saving.deserialize_keras_object(entry, custom_objects=custom_objects)
+            for entry in config["modalities"]
+        ]
+    except TypeError as error:  # Keras would put the whole configuration in front
+        raise short_error(error) from None
+    beta = keras.saving.deserialize_keras_object(
+        config["beta"], custom_objects=custom_objects
+    )
+    if "subsets" in config:
+        config = restore_subsets(config)
+    model = cls(**{**config, "modalities": modalities, "beta": beta})
+    if frozen is not None:
+        freeze_layers(model, frozen)
+    return model

@@ -1,11 +1,12 @@
 """Settings of a model that may be changed after it was compiled."""
 
-import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
-import keras
+import tensorflow as tf
+from keras.optimizers.schedules import LearningRateSchedule
+
+from tf_mopoe.models.arguments import checked_weight
 
 
 class Setting:
@@ -23,7 +24,7 @@ class Setting:
         """Learns the attribute's name."""
         self._name = name
 
-    def __get__(self, model: keras.Model | None, owner: type | None = None) -> Any:
+    def __get__(self, model: Any, owner: type | None = None) -> Any:
         """The value."""
         if model is None:
             return self
@@ -32,24 +33,45 @@ class Setting:
         except KeyError:  # not set yet
             raise AttributeError(self._name) from None
 
-    def __set__(self, model: keras.Model, value: Any) -> None:
+    def __set__(self, model: Any, value: Any) -> None:
         """Checks and keeps the value."""
         model.__dict__[f"_setting_{self._name}"] = self._check(self._name, value)
         model.remake_functions()
 
 
-def checked_weight(name: str, weight: Any) -> float:
-    """The weight as a float.
+class BetaSetting:
+    """The weight beta: a number, held in a variable, or a schedule."""
 
-    Raises:
-      TypeError: If it is no number.
-      ValueError: If it is negative or not finite.
-    """
-    expected = "a number, 0 or more" + (", or a schedule" if name == "beta" else "")
-    message = f"`{name}` must be {expected}. Received: {weight!r}."
-    if not isinstance(weight, numbers.Real) or isinstance(weight, bool):
-        raise TypeError(message)
-    number = float(weight)
-    if not 0 <= number < math.inf:
-        raise ValueError(message)
-    return number
+    def __get__(self, model: Any, owner: type | None = None) -> Any:
+        """The number or the schedule."""
+        if model is None:
+            return self
+        try:
+            return model.__dict__["_beta"]
+        except KeyError:  # not set yet
+            raise AttributeError("beta") from None
+
+    def __set__(self, model: Any, beta: Any) -> None:
+        """Checks and keeps it; only steps with a schedule are traced anew."""
+        before = model.__dict__.get("_beta")
+        variable = model.__dict__.setdefault(
+            "_beta_variable", tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        )
+        if not isinstance(beta, LearningRateSchedule):
+            beta = checked_weight("beta", beta)
+            variable.assign(beta)
+        model.__dict__["_beta"] = beta
+        if not (isinstance(beta, float) and isinstance(before, float)):
+            model.remake_functions()
+
+
+def current_beta(model: Any) -> tf.Tensor:
+    """Value of beta at the current training step, a scalar of the latents' dtype."""
+    if isinstance(model.beta, float):
+        return tf.cast(model.__dict__["_beta_variable"], model.latent_dtype)
+    steps = (
+        model.noise.losses_at_step
+    )  # not 0 where another optimizer moves the weights
+    if getattr(model, "optimizer", None) is not None:
+        steps = tf.cast(model.optimizer.iterations, tf.int64) + steps
+    return tf.cast(model.beta(steps), model.latent_dtype)

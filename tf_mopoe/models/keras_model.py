@@ -1,4 +1,4 @@
-"""What users call to train: `compile`, `fit`, `evaluate` and `predict`."""
+"""`fit` and its relatives check what they are given before Keras sees it."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -9,23 +9,23 @@ import keras
 from tf_mopoe.models.batches import readable_errors
 from tf_mopoe.models.fit_data import (
     NO_BATCHES,
+    EpochWatcher,
     FitData,
+    as_list,
     check_counts,
+    check_not_legacy,
     check_some_rows,
     is_batches,
     no_rows,
     num_rows,
     unpacked,
 )
-from tf_mopoe.models.replicas import check_replicas_can
-from tf_mopoe.models.steps import StepsMixin
-
-#: Settings of `compile` that may be changed afterwards; the next step has them.
-RECOMPILED = ("jit_compile", "optimizer", "run_eagerly", "steps_per_execution")
+from tf_mopoe.models.replicas import check_replicas_can, has_workers
+from tf_mopoe.models.step_model import SteppedModel
 
 
-class TrainingMixin(StepsMixin):
-    """`compile`, `fit`, `evaluate` and `predict` of `MultimodalVAE`."""
+class CheckedModel(SteppedModel):
+    """`compile`, `fit`, `evaluate` and `predict` of a model with modalities."""
 
     _fit_data: FitData
 
@@ -76,7 +76,10 @@ class TrainingMixin(StepsMixin):
             )
         finally:
             self._compiling = False
-        if self.has_workers() or self.distribute_strategy.num_replicas_in_sync > 1:
+        if (
+            has_workers(self.distribute_strategy)
+            or self.distribute_strategy.num_replicas_in_sync > 1
+        ):
             check_replicas_can(self.optimizer, steps_per_execution)
 
     def fit(self, *args, **kwargs):
@@ -96,7 +99,7 @@ class TrainingMixin(StepsMixin):
                 "`class_weight` is not for this model: it has no targets. Give "
                 "`sample_weight`, one number a row."
             )
-        for callback in _as_list(given.get("callbacks")):
+        for callback in as_list(given.get("callbacks")):
             check_not_legacy("callbacks", callback)
         validation = given.get("validation_data")
         if validation is not None:
@@ -110,12 +113,12 @@ class TrainingMixin(StepsMixin):
         if is_batches(given["x"]):
             given.setdefault("shuffle", False)  # or Keras warns that it can't
         self._prepare_training()
-        follower = _Follower()
+        watcher = EpochWatcher()
         if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
-            given["callbacks"] = [*_as_list(given.get("callbacks")), follower]
+            given["callbacks"] = [*as_list(given.get("callbacks")), watcher]
         with readable_errors(self._fit_data.errors):
             history = super().fit(**given)
-        if follower.has_begun and not follower.has_seen_a_batch:
+        if watcher.has_begun and not watcher.has_seen_a_batch:
             raise ValueError(NO_BATCHES)
         return history
 
@@ -197,43 +200,3 @@ class TrainingMixin(StepsMixin):
                 "True` of one, and compile the model again."
             )
         self._build_optimizer()
-
-
-class _Follower(keras.callbacks.Callback):
-    """Called after all others: traces steps anew where a layer was frozen or set free.
-
-    Attributes:
-      has_begun: Whether an epoch has begun.
-      has_seen_a_batch: Whether a batch has been trained on.
-    """
-
-    has_begun = False
-    has_seen_a_batch = False
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Notes it."""
-        self.has_begun = True
-
-    def on_train_batch_begin(self, batch, logs=None):
-        """Traces the step anew if need be."""
-        self.model.make_train_function()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Notes it."""
-        self.has_seen_a_batch = True
-
-
-def check_not_legacy(name: str, value: Any) -> None:
-    """Raises a TypeError for objects of tf_keras, the Keras 2 beside Keras 3."""
-    if type(value).__module__.partition(".")[0] == "tf_keras":
-        raise TypeError(
-            f"`{name}` must be of Keras 3, the package `keras`. Received: "
-            f"{type(value).__name__} of the legacy package `tf_keras`. Import it from "
-            "`keras`."
-        )
-
-
-def _as_list(callbacks: Any) -> list[Any]:
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
