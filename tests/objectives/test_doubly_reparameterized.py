@@ -22,18 +22,26 @@ def gradients(cls, objective, beta=1.0, **kwargs):
         beta_style=1.0 if beta != 1.0 else 1 / 1.5,
         **kwargs,
     )
-    for expert in model.experts:  # wide, so that no importance weight is huge
+    for (
+        expert
+    ) in model.networks.experts.values():  # wide, so that no importance weight is huge
         expert.log_variance.bias.assign_add(np.full(2, 1.5))
     batch = model.unpack_batch(
         {**tiny_batch(rows=3), "present": {"b": np.array([True, True, False])}}
     )
     inference = [
         variable
-        for part in (*model.encoders, *model.experts, *model.style_experts.values())
+        for part in (
+            *model.networks.encoders.values(),
+            *model.networks.experts.values(),
+            *model.networks.style_experts.values(),
+        )
         for variable in part.trainable_variables
     ]
     generative = [
-        variable for part in model.decoders for variable in part.trainable_variables
+        variable
+        for part in model.networks.decoders.values()
+        for variable in part.trainable_variables
     ]
 
     def one(seed):

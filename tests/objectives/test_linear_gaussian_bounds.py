@@ -35,7 +35,9 @@ def linear_model(cls, styles=False, **kwargs):
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
         variable.assign(0.4 * rng.normal(size=variable.shape))
-    for expert in model.experts:  # wide, so that no importance weight is huge
+    for (
+        expert
+    ) in model.networks.experts.values():  # wide, so that no importance weight is huge
         expert.log_variance.bias.assign_add(np.full(LATENT_DIM, 1.5))
     return model
 
@@ -50,7 +52,9 @@ def data():
 
 def log_evidence(model, x):
     kernels, offsets, styles = {}, {}, {}
-    for modality, decoder in zip(model.modalities, model.decoders, strict=True):
+    for modality, decoder in zip(
+        model.modalities, model.networks.decoders.values(), strict=True
+    ):
         kernel, offset = (w.astype(np.float64) for w in decoder.get_weights())
         kernels[modality.name], offsets[modality.name] = kernel[:LATENT_DIM], offset
         if modality.style_dim:
