@@ -127,7 +127,7 @@ def export_saved_model(model: Any, filepath: Any, *, verbose: bool | None) -> No
         values = {name: flat[name] for name in model.modality_names}
         flags = {name: flat[FLAG_PREFIX + name] for name in model.modality_names}
         request = read_request(model, values, flags)
-        return with_nan(~request.finite, model.reconstruct(request.batch))
+        return with_nan(~request.finite, model.call(request.batch))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
