@@ -7,8 +7,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Two processes; one that runs out of tests takes over half of the other's.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: help demo test test-integration test-all test-slow test-kills serve-check \
-  benchmark clean
+.PHONY: help demo test test-integration test-all test-slow test-kills mutations \
+  serve-check benchmark clean
 
 help:
 	@echo "make demo              train, evaluate, export and query a model of real digits"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-all          make test, then make test-integration"
 	@echo "make test-slow         tests that take minutes each, the demo among them"
 	@echo "make test-kills        kill one training run twenty times and resume it"
+	@echo "make mutations         check that tests notice faults put into the mathematics"
 	@echo "make serve-check       test the clients against TensorFlow Serving, if present"
 	@echo "make benchmark         time training steps, data and serving; compare models"
 	@echo "make clean             remove $(VENV), runs/demo and serving/polydigits"
@@ -48,6 +49,9 @@ test-slow: $(VENV)/ready
 
 test-kills: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow -s tests/trainers/test_kills.py
+
+mutations: $(VENV)/ready
+	$(BIN)/python tests/mutations.py
 
 serve-check: $(VENV)/ready
 	$(BIN)/python scripts/serve_check.py
