@@ -4,16 +4,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-slow test-kills serve-check benchmark clean
+# Two processes; one that runs out of tests takes over half of the other's.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+.PHONY: help demo test test-integration test-all test-slow test-kills mutations \
+  serve-check benchmark clean
 
 help:
-	@echo "make demo       train, evaluate, export and query a model of real digits"
-	@echo "make test       lint, type checks and tests"
-	@echo "make test-slow  the tests that take minutes, the demo among them"
-	@echo "make test-kills twenty kills of one training, of those tests alone"
-	@echo "make serve-check the clients against TensorFlow Serving, where that is"
-	@echo "make benchmark  times of training steps and data, and tests on data with holes"
-	@echo "make clean      remove $(VENV), runs/demo and serving/polydigits"
+	@echo "make demo              train, evaluate, export and query a model of real digits"
+	@echo "make test              formatting, lint, types and the fast tests"
+	@echo "make test-integration  tests that train, publish, compile or start processes"
+	@echo "make test-all          make test, then make test-integration"
+	@echo "make test-slow         tests that take minutes each, the demo among them"
+	@echo "make test-kills        kill one training run twenty times and resume it"
+	@echo "make mutations         check that tests notice faults put into the mathematics"
+	@echo "make serve-check       test the clients against TensorFlow Serving, if present"
+	@echo "make benchmark         time training steps, data and serving; compare models"
+	@echo "make clean             remove $(VENV), runs/demo and serving/polydigits"
 
 $(VENV)/ready: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,13 +35,23 @@ test: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/lint-imports --no-cache
+	$(PYTEST)
+
+test-integration: $(VENV)/ready
+	$(PYTEST) -m "integration and not slow"
+
+test-all: test
+	$(MAKE) test-integration
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
 
 test-kills: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow -s tests/trainers/test_kills.py
+
+mutations: $(VENV)/ready
+	$(BIN)/python tests/mutations.py
 
 serve-check: $(VENV)/ready
 	$(BIN)/python scripts/serve_check.py

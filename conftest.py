@@ -1,4 +1,4 @@
-"""Test set-up: quiet TensorFlow, the longest file first."""
+"""Test set-up: quiet TensorFlow, the longest test first."""
 
 import os
 
@@ -6,5 +6,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_collection_modifyitems(items):
-    """Starts with the README, lest one process be left alone with it at the end."""
+    """Puts the README's tests first: they take the longest."""
     items.sort(key=lambda item: "test_readme" not in item.nodeid)

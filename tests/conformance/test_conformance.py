@@ -1,11 +1,16 @@
-"""Everything public is configured, saved, exported, compiled, replicated alike."""
+"""Every public class is configured, saved, exported, compiled and replicated alike.
 
+Models are built once per test process and shared by tests that leave them as they are.
+"""
+
+import functools
 import inspect
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -15,10 +20,12 @@ import tensorflow as tf
 from tests.conformance import cases
 
 ROOT = pathlib.Path(__file__).parents[2]
-POLICIES = ("mixed_float16", "mixed_bfloat16")
+#: Policy to the relative tolerance of a loss: bfloat16 keeps 8 bits, 0.4 % of each
+#: product in the networks.
+POLICIES = {"mixed_float16": 3e-3, "mixed_bfloat16": 2e-2}
 every_layer = pytest.mark.parametrize("name", cases.LAYERS)
 every_model = pytest.mark.parametrize("name", cases.MODELS)
-#: Where each takes long: the others are slow tests.
+#: Two that differ most are integration tests; the others take minutes.
 every_model_in_time = pytest.mark.parametrize(
     "name",
     [
@@ -41,19 +48,42 @@ def assert_same(actual, expected, **tolerance):
         np.testing.assert_allclose(left, right, **tolerance)
 
 
-def twin(layer, inputs):
-    """The layer rebuilt from its configuration, with the same weights."""
-    other = type(layer).from_config(layer.get_config())
-    other(*inputs)
-    other.set_weights(layer.get_weights())
-    return other
-
-
 def loss_of(model):
     return model.compute_loss(x=cases.batch(), training=False)
 
 
-# What is public has an entry.
+@functools.cache
+def shared_layer(name):
+    """The case's layer, and its output."""
+    case = cases.LAYERS[name]
+    layer = case.make()
+    return layer, layer(*case.inputs)
+
+
+@functools.cache
+def shared_model(name):
+    """The case's model, not trained, and its loss."""
+    model = cases.make_model(cases.MODELS[name])
+    return model, loss_of(model)
+
+
+@functools.cache
+def shared_distribution(name):
+    """The case's distribution."""
+    return cases.make_distribution(cases.DISTRIBUTIONS[name])
+
+
+@contextmanager
+def global_policy(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+# Completeness of the cases.
 
 
 def test_every_public_class_and_metric_has_an_entry_or_a_reason_not_to():
@@ -70,7 +100,7 @@ def test_every_public_class_and_metric_has_an_entry_or_a_reason_not_to():
     "cls",
     [cases.layers.MixtureOfExperts, cases.MoPoEVAE, cases.nets.Log1p],
 )
-def test_a_class_without_an_entry_would_be_noticed(cls, monkeypatch):
+def test_a_class_without_an_entry_is_noticed(cls, monkeypatch):
     class Another(cls):
         pass
 
@@ -84,12 +114,13 @@ def test_a_class_without_an_entry_would_be_noticed(cls, monkeypatch):
 
 
 @every_layer
-def test_layer_comes_back_from_its_configuration(name):
+def test_layer_is_rebuilt_from_its_configuration(name):
     case = cases.LAYERS[name]
-    layer = case.make()
-    output = layer(*case.inputs)
+    layer, output = shared_layer(name)
     assert len(layer.trainable_weights) == case.weights
-    rebuilt = twin(layer, case.inputs)
+    rebuilt = type(layer).from_config(layer.get_config())
+    rebuilt(*case.inputs)
+    rebuilt.set_weights(layer.get_weights())
     assert rebuilt.get_config() == layer.get_config()
     assert_same(rebuilt(*case.inputs), output)
     # Every argument of the constructor is in it.
@@ -111,29 +142,24 @@ def as_functional(layer, inputs):
     return keras.Model(given, list(tf.nest.flatten(layer(*specs))))
 
 
-def batched(inputs):
-    return [x for x in flat(inputs) if x.shape[0] == cases.ROWS]
-
-
 @every_layer
-def test_layer_in_a_saved_model_file_comes_back(name, tmp_path):
+def test_layer_is_loaded_from_a_saved_model_file(name, tmp_path):
     case = cases.LAYERS[name]
     model = as_functional(case.make(), case.inputs)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    values = batched(case.inputs)
+    values = [x for x in flat(case.inputs) if x.shape[0] == cases.ROWS]
     assert_same(loaded(values), model(values))
 
 
 @every_layer
 def test_layer_in_a_savedmodel_gives_the_same_numbers(name, tmp_path):
-    case = cases.LAYERS[name]
-    layer = case.make()
-    output = layer(*case.inputs)
+    inputs = cases.LAYERS[name].inputs
+    layer, output = shared_layer(name)
     archive = keras.export.ExportArchive()
     archive.track(layer)
     specs = tf.nest.map_structure(
-        lambda x: tf.TensorSpec(np.shape(x), np.asarray(x).dtype), case.inputs
+        lambda x: tf.TensorSpec(np.shape(x), np.asarray(x).dtype), inputs
     )
     archive.add_endpoint(
         "serve",
@@ -143,20 +169,17 @@ def test_layer_in_a_savedmodel_gives_the_same_numbers(name, tmp_path):
         input_signature=specs,
     )
     archive.write_out(str(tmp_path / "saved"), verbose=False)
-    loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    served = loaded.serve(*case.inputs)
+    served = tf.saved_model.load(str(tmp_path / "saved")).serve(*inputs)
     assert_same([served[str(i)] for i in range(len(served))], output)
 
 
 @every_layer
 def test_layer_gives_the_same_numbers_under_xla(name):
-    case = cases.LAYERS[name]
-    layer = case.make()
-    expected = layer(*case.inputs)
+    layer, expected = shared_layer(name)
     compiled = tf.function(
-        lambda: layer(*case.inputs), jit_compile=True, autograph=False
+        lambda: layer(*cases.LAYERS[name].inputs), jit_compile=True, autograph=False
     )
-    # Noise is an inverse error function of XLA's own.
+    # XLA computes the inverse error function, and with it the noise, in its own way.
     assert_same(compiled(), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -164,15 +187,10 @@ def test_layer_gives_the_same_numbers_under_xla(name):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_layer_works_in_float32_under_mixed_precision(name, policy):
     case = cases.LAYERS[name]
-    layer = case.make()
-    expected = layer(*case.inputs)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    layer, expected = shared_layer(name)
+    with global_policy(policy):
         mixed = case.make()
         mixed(*case.inputs)
-    finally:
-        keras.config.set_dtype_policy(before)
     mixed.set_weights(layer.get_weights())
     assert_same(mixed(*case.inputs), expected)
 
@@ -181,34 +199,54 @@ def test_layer_works_in_float32_under_mixed_precision(name, policy):
 
 
 @every_model
-def test_model_comes_back_from_its_configuration(name):
-    model = cases.make_model(cases.MODELS[name])
+def test_model_is_rebuilt_from_its_configuration(name):
+    model, loss = shared_model(name)
     rebuilt = type(model).from_config(model.get_config())
     rebuilt.set_weights(model.get_weights())
     assert rebuilt.get_config() == model.get_config()
-    assert_same(loss_of(rebuilt), loss_of(model))
+    assert_same(loss_of(rebuilt), loss)
 
 
 @every_model
-def test_model_in_a_file_comes_back_and_goes_on_training(name, tmp_path):
+@pytest.mark.parametrize("policy", POLICIES)
+def test_model_has_the_same_loss_under_mixed_precision(name, policy):
+    _, loss = shared_model(name)
+    with global_policy(policy):
+        mixed = cases.make_model(cases.MODELS[name])
+    assert mixed.networks.encoders["a"].layers[-1].compute_dtype in policy
+    np.testing.assert_allclose(loss_of(mixed), loss, rtol=POLICIES[policy])
+
+
+@pytest.mark.integration
+@every_model_in_time
+def test_model_trains_under_mixed_precision(name):
+    with global_policy("mixed_float16"):  # gradients may overflow, unlike bfloat16's
+        mixed = cases.make_model(cases.MODELS[name])
+    mixed.compile(keras.optimizers.Adam(1e-2))
+    losses = mixed.fit(cases.batch(), epochs=20, verbose=0).history["loss"]
+    assert np.all(np.isfinite(losses))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.integration
+@every_model
+def test_loaded_model_answers_and_trains_like_the_saved_one(name, tmp_path):
     model = cases.make_model(cases.MODELS[name])
     model.compile(keras.optimizers.Adam(1e-2))
     model.train_on_batch(cases.batch())
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert_same(
-        loaded.predict(cases.batch(), verbose=0),
-        model.predict(cases.batch(), verbose=0),
-    )
+    assert_same(loaded(cases.batch()), model(cases.batch()))
     assert_same(
         loaded.train_on_batch(cases.batch()), model.train_on_batch(cases.batch())
     )
     assert_same(loaded.get_weights(), model.get_weights())
 
 
+@pytest.mark.integration
 @every_model
 def test_model_in_a_savedmodel_gives_the_same_numbers(name, tmp_path):
-    model = cases.make_model(cases.MODELS[name])
+    model, _ = shared_model(name)
     archive = keras.export.ExportArchive()
     archive.track(model)
     specs = tf.nest.map_structure(
@@ -221,6 +259,7 @@ def test_model_in_a_savedmodel_gives_the_same_numbers(name, tmp_path):
     assert_same(loaded.serve(tensors), model(cases.batch()))
 
 
+@pytest.mark.integration
 @every_model_in_time
 def test_model_trains_the_same_with_xla(name):
     logs = []
@@ -232,44 +271,23 @@ def test_model_trains_the_same_with_xla(name):
     np.testing.assert_allclose(logs[1], logs[0], rtol=1e-3)
 
 
-@every_model_in_time
-@pytest.mark.parametrize("policy", POLICIES)
-def test_model_has_the_same_loss_under_mixed_precision(name, policy):
-    model = cases.make_model(cases.MODELS[name])
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = cases.make_model(cases.MODELS[name])
-    finally:
-        keras.config.set_dtype_policy(before)
-    assert mixed.networks.encoders["a"].layers[-1].compute_dtype in policy
-    # bfloat16 keeps 8 bits: 0.4 % in each product of the networks.
-    np.testing.assert_allclose(
-        loss_of(mixed), loss_of(model), rtol=3e-3 if policy == "mixed_float16" else 2e-2
-    )
-    if policy == "mixed_bfloat16":
-        return  # float16, whose gradients may overflow, is the one to see training
-    mixed.compile(keras.optimizers.Adam(1e-2))
-    losses = mixed.fit(cases.batch(), epochs=20, verbose=0).history["loss"]
-    assert np.all(np.isfinite(losses))
-    assert losses[-1] < losses[0]
-
-
 # Distributions.
 
 
 @every_distribution
-def test_distribution_comes_back_from_its_parameters(name):
-    q = cases.make_distribution(cases.DISTRIBUTIONS[name])
+def test_distribution_is_rebuilt_from_its_parameters(name):
+    q = shared_distribution(name)
     z = q.sample(3, seed=1)
     assert_same(q.copy().log_prob(z), q.log_prob(z))
     assert_same(type(q)(**q.parameters).log_prob(z), q.log_prob(z))
 
 
 @every_distribution
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "jit", [False, pytest.param(True, marks=pytest.mark.integration)]
+)
 def test_distribution_goes_through_a_compiled_function(name, jit):
-    q = cases.make_distribution(cases.DISTRIBUTIONS[name])
+    q = shared_distribution(name)
 
     @tf.function(jit_compile=jit, autograph=False)
     def through(q):
@@ -295,17 +313,15 @@ def test_distribution_in_a_savedmodel_gives_the_same_numbers(name, tmp_path):
     tf.saved_model.save(module, str(tmp_path / "saved"))
     z = tf.ones([cases.ROWS, cases.LATENT_DIM])
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    assert_same(loaded.log_prob(z), cases.make_distribution(kwargs).log_prob(z))
+    assert_same(loaded.log_prob(z), shared_distribution(name).log_prob(z))
 
 
 @every_distribution
 def test_distribution_in_float32_agrees_with_float64(name):
-    single, double = (
-        cases.make_distribution(cases.DISTRIBUTIONS[name], dtype)
-        for dtype in ("float32", "float64")
-    )
+    double = cases.make_distribution(cases.DISTRIBUTIONS[name], "float64")
     z = np.ones([cases.ROWS, cases.LATENT_DIM])
-    assert_same(single.log_prob(z.astype("float32")), double.log_prob(z), rtol=1e-4)
+    single = shared_distribution(name).log_prob(z.astype("float32"))
+    assert_same(single, double.log_prob(z), rtol=1e-4)
 
 
 # Two replicas, all in one process of its own.
@@ -313,7 +329,7 @@ def test_distribution_in_float32_agrees_with_float64(name):
 
 @pytest.fixture(scope="module")
 def replicated(tmp_path_factory):
-    """Case to pairs of numbers, of two replicas and of one device."""
+    """Case to its results on two replicas and on one device."""
     out = tmp_path_factory.mktemp("replicas") / "results.json"
     environment = {
         **os.environ,
@@ -332,9 +348,10 @@ def replicated(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("name", [*cases.LAYERS, *cases.MODELS, *cases.DISTRIBUTIONS])
-def test_two_replicas_do_what_one_device_does(name, replicated):
-    two, one = replicated[name]
-    assert len(two) == len(one) > 0
-    for left, right in zip(two, one, strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+@pytest.mark.integration
+def test_two_replicas_give_what_one_device_gives(replicated):
+    assert set(replicated) == {*cases.LAYERS, *cases.MODELS, *cases.DISTRIBUTIONS}
+    for name, (two, one) in replicated.items():
+        assert len(two) == len(one) > 0
+        for left, right in zip(two, one, strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5, err_msg=name)
