@@ -1,13 +1,14 @@
-"""Builds PolyMNIST, reads it, and asks whether a training step waits for it.
+"""Times building and reading PolyMNIST, and training steps fed from it.
 
     python benchmarks/data_pipeline.py [--rounds 7] [--rows 60000]
 
-Of the folder that TF_MOPOE_DATA names, `mnist.npz` and the five photographs in
-`backgrounds` are used; without it, random images of MNIST's size and the painted
-backgrounds. 60,000 + 10,000 tuples of five are built in a process of its own, whose
-peak memory is printed. Then a PolyMNIST training step (batch of 256) is timed in turn
-on one batch that is there already, on batches of the data in memory, and on batches
-of the data decoded from disk, so that the ratios hold when the machine's speed drifts.
+`mnist.npz` and the five photographs in `backgrounds` are read from the folder
+TF_MOPOE_DATA; without it, random images of MNIST's size and the painted backgrounds are
+used. 60,000 + 10,000 tuples of five are built in a separate process, whose peak memory
+is printed. Then a PolyMNIST training step (batch of 256) is timed on one batch that is
+in memory already, on batches of the data in memory, and on batches of the data decoded
+from disk. The three alternate, so that their ratios do not depend on the machine's
+speed.
 """
 
 import argparse
@@ -34,7 +35,7 @@ SHAPE = (28, 28, 3)
 
 
 def make_config(folder: pathlib.Path, rows: int) -> poly_mnist.PolyMnistConfig:
-    """Digits and backgrounds of TF_MOPOE_DATA, or made ones in `folder`."""
+    """Digits and backgrounds of TF_MOPOE_DATA, or random ones written to `folder`."""
     data = pathlib.Path(os.environ.get("TF_MOPOE_DATA", "."))
     digits, photos = data / "mnist.npz", data / "backgrounds"
     if rows == 60_000 and digits.is_file() and photos.is_dir():
@@ -54,7 +55,7 @@ def make_config(folder: pathlib.Path, rows: int) -> poly_mnist.PolyMnistConfig:
 
 
 def build(folder: pathlib.Path, rows: int) -> None:
-    """Builds the data set; what the process of its own does."""
+    """Builds the data set and prints time, memory and size; the separate process."""
     started = time.perf_counter()
     builder = poly_mnist.Builder(config=make_config(folder, rows), data_dir=folder)
     builder.download_and_prepare()
@@ -85,7 +86,7 @@ def make_model() -> MoPoEVAE:
 
 
 def rows_per_second(rows) -> float:
-    """Speed of shuffled batches that nobody trains on, their first one left out."""
+    """Rows a second of shuffled batches alone, without the first batch."""
     count = num_rows(rows) // BATCH
     iterator = iter(shuffled_batches(rows, BATCH, seed=0))
     next(iterator)
@@ -99,8 +100,8 @@ def main() -> None:
     """Prints times, sizes and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--rows", type=int, default=60_000, help="of training")
-    parser.add_argument("--build", metavar="FOLDER", help="build alone, there")
+    parser.add_argument("--rows", type=int, default=60_000, help="training rows")
+    parser.add_argument("--build", metavar="FOLDER", help="only build in that folder")
     options = parser.parse_args()
     tfds.disable_progress_bar()
     if options.build:
@@ -123,7 +124,7 @@ def main() -> None:
 
 
 def compare(memory, disk, rounds: int) -> None:
-    """Times steps on one batch, from memory and from disk, in turn."""
+    """Times steps on one batch, from memory and from disk, alternating."""
     model = make_model()
     step = tf.function(model.train_step, autograph=False)
     iterators = {
@@ -137,16 +138,16 @@ def compare(memory, disk, rounds: int) -> None:
     times: dict[str, list[float]] = {name: [] for name in sources}
     for _ in range(rounds):
         for name, source in sources.items():
-            step(source())["loss"].numpy()  # the pipelines had time to fill
+            step(source())["loss"].numpy()  # lets the pipelines fill their buffers
             started = time.perf_counter()
             for _ in range(STEPS):
                 loss = step(source())["loss"]
             loss.numpy()
             times[name].append((time.perf_counter() - started) / STEPS)
     base = times["one batch"]
-    for name, found in times.items():
-        median = 1000 * statistics.median(found)
-        ratio = statistics.median(x / y for x, y in zip(found, base))
+    for name, seconds in times.items():
+        median = 1000 * statistics.median(seconds)
+        ratio = statistics.median(x / y for x, y in zip(seconds, base))
         print(f"step, {name:<12}{median:6.0f} ms  {ratio:.3f} of one batch's")
     consumed = BATCH / statistics.median(base)
     print(f"a step consumes {consumed:7.0f} rows a second")

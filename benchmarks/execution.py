@@ -1,10 +1,10 @@
-"""Times a training step compiled as a graph, by XLA, and not at all, in turn.
+"""Times a training step as a graph, compiled by XLA, and executed eagerly.
 
     python benchmarks/execution.py [--recipe polydigits] [--rounds 9]
         [--set key=value ...]
 
-What is fastest is what `execution=auto` of `mopoe-train` takes, unless a training is
-too short to compile for (`trainers/optimizer.py`).
+The fastest is the choice of `execution=auto` of `mopoe-train`, unless the training is
+too short for compilation to pay off.
 """
 
 import argparse
@@ -20,11 +20,11 @@ KINDS = ("graph", "xla", "eager")
 
 
 def main() -> None:
-    """Prints medians, and each one's ratio to graph."""
+    """Prints median times, and their ratios to the graph's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="polydigits")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=5, help="of each in a round")
+    parser.add_argument("--steps", type=int, default=5, help="steps of each a round")
     parser.add_argument("--set", dest="settings", nargs="+", default=["pairings=1"])
     options = parser.parse_args()
     settings = parse_assignments(options.settings)

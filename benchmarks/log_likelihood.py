@@ -1,4 +1,4 @@
-"""Importance-sampled log-likelihoods a second, beside MultiVae's.
+"""Rows a second of importance-sampled log-likelihoods, compared with MultiVae.
 
     python benchmarks/log_likelihood.py [--rows 1000] [--num-samples 1000]
         [--peer-python PATH] [--peer-rows 8] [--rounds 5]
@@ -6,9 +6,9 @@
 The joint log p(X) of the PolyMNIST model (five modalities of 28 x 28 x 3, latent 512)
 with K samples a row and the mixture as proposal. MultiVae 1.0.3 computes the same with
 the same networks: `pip install multivae==1.0.3 torch torchvision`, here or in the
-environment whose Python `--peer-python` names; skipped if it is not there. The two take
-turns on a few rows, so that the ratio holds when the machine's speed drifts; then this
-library alone does all rows, for its speed and peak memory.
+environment of `--peer-python`; without it the comparison is skipped. The two alternate
+on a few rows, so that their ratio does not depend on the machine's speed; then this
+library alone runs on all rows, for its speed and peak memory.
 """
 
 import argparse
@@ -22,15 +22,15 @@ import numpy as np
 
 MODALITIES, LATENT_DIM, IMAGE = 5, 512, (28, 28, 3)
 
-#: Answers each line "rows samples" with seconds.
+#: Program that answers each line "rows samples" with seconds.
 PEER = """
 import sys, time, torch
-library = torch.library.Library("torchvision", "DEF")  # torchvision asks for them
+library = torch.library.Library("torchvision", "DEF")  # torchvision needs them
 for operator in ("nms", "qnms"):
     try:
         library.define(f"{operator}(Tensor a, Tensor b, float c) -> Tensor")
     except RuntimeError:
-        pass  # it is there
+        pass  # exists already
 from multivae.data.datasets.base import DatasetOutput
 from multivae.models import MoPoE, MoPoEConfig
 from multivae.models.base import BaseAEConfig
@@ -61,10 +61,10 @@ for line in sys.stdin:
 
 
 class Peer:
-    """MultiVae in a process of its own."""
+    """MultiVae in a separate process."""
 
     def __init__(self, python: str):
-        """Starts it; `error` says why it could not."""
+        """Starts the process; `error` is the reason if it fails."""
         code = f"MODALITIES, LATENT_DIM = {MODALITIES}, {LATENT_DIM}\n{PEER}"
         self.process = subprocess.Popen(
             [python, "-c", code],
@@ -80,7 +80,7 @@ class Peer:
         self.error = (self.process.stderr.read().strip().splitlines() or ["?"])[-1]
 
     def seconds(self, rows: int, samples: int) -> float:
-        """Of `compute_joint_nll`."""
+        """Seconds of `compute_joint_nll`."""
         print(rows, samples, file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
@@ -105,7 +105,7 @@ def make_model():
 
 
 def seconds(model, rows: int, samples: int) -> float:
-    """Of `log_likelihood` of so many random rows."""
+    """Seconds of `log_likelihood` of random rows."""
     random = np.random.default_rng(0)
     batch = {
         name: random.random((rows, *IMAGE), dtype=np.float32)
@@ -117,7 +117,7 @@ def seconds(model, rows: int, samples: int) -> float:
 
 
 def compare(model, peer: Peer, rows: int, samples: int, rounds: int) -> float:
-    """Prints rows a second of both; returns the median ratio of their speeds."""
+    """Prints rows a second of both, and returns the median ratio of their speeds."""
     seconds(model, rows, samples), peer.seconds(rows, samples)  # warm up
     ours, theirs = [], []
     for _ in range(rounds):
@@ -131,7 +131,7 @@ def compare(model, peer: Peer, rows: int, samples: int, rounds: int) -> float:
 
 
 def main(arguments=None) -> None:
-    """Compares, then does all rows."""
+    """Compares with MultiVae, then times all rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--num-samples", type=int, default=1000)

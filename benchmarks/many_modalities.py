@@ -1,11 +1,11 @@
-"""Time and memory of a training step against the number of modalities.
+"""Time and memory of a training step by number of modalities.
 
     python benchmarks/many_modalities.py [--rounds 15]
 
-Tiny dense networks on eight values a modality, batch of 64, latent of 32, so that the
-fusion is most of the step: all 2^M - 1 subsets, up to M = 10, against
-`SubsetSampler(16)`. Each case is a process of its own, so that its peak memory is its
-own; the two of one M take their steps in turn, so that neither has the faster machine.
+Tiny dense networks on eight values a modality, a batch of 64 and a latent of 32 make
+the fusion most of the step: all 2^M - 1 subsets, up to M = 10, compared with
+`SubsetSampler(16)`. Each case runs in a separate process, for its peak memory; the two
+of one M alternate, so that both get the same speed of the machine.
 """
 
 import argparse
@@ -22,16 +22,16 @@ BATCH, LATENT_DIM, SIZE, HIDDEN, SUBSETS = 64, 32, 8, (16,), 16
 
 
 def peak_mebibytes() -> float:
-    """The most memory that this process has held so far (Linux counts in KiB)."""
+    """Peak memory of this process (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def worker(count: int, kind: str) -> None:
-    """Takes a step for each line of input; the last line is the peak memory.
+    """Runs a step for each line of input; the last line printed is the peak memory.
 
     Args:
       count: Number of modalities M.
-      kind: "exact" or "sampled".
+      kind: Kind of subsets, "exact" or "sampled".
     """
     import keras
     import numpy as np
@@ -70,7 +70,7 @@ def worker(count: int, kind: str) -> None:
 
 
 def start(count: int, kind: str) -> subprocess.Popen:
-    """A process that runs `worker`."""
+    """Starts a process that runs `worker`."""
     return subprocess.Popen(
         [sys.executable, __file__, "--worker", str(count), kind],
         stdin=subprocess.PIPE,
@@ -81,7 +81,7 @@ def start(count: int, kind: str) -> subprocess.Popen:
 
 
 def read(process: subprocess.Popen) -> str:
-    """One line of a worker's answer."""
+    """Reads one line from a worker."""
     line = process.stdout.readline()
     if not line:
         sys.exit(f"A worker ended early: {process.args}")
@@ -89,7 +89,7 @@ def read(process: subprocess.Popen) -> str:
 
 
 def measure(count: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """Median milliseconds and peak MiB of each kind that M modalities allow."""
+    """Median milliseconds and peak MiB of each kind measured for M modalities."""
     kinds = [
         kind
         for kind, counts in (("exact", EXACT), ("sampled", SAMPLED))

@@ -1,15 +1,16 @@
-"""What rows with holes are worth: train on all of them, or on the complete ones.
+"""Compares training on all rows with training on the complete rows only.
 
     python benchmarks/missing_data.py [--steps 1500] [--fraction 0.5] [--seed 0]
 
-PolyDigits, one pairing; each image of the training rows is missing at random, and rows
-with nothing left are dropped. Two models of the same seed take the same number of
-steps, one on all the rows, one on those that are complete. Small dense networks.
+PolyDigits, one pairing; images of the training rows are missing at random, and rows
+without any image are dropped. Two models with the same seed are trained for the same
+number of steps, one on all rows, one on the complete ones. Small dense networks.
 
-Bounds are importance-weighted with 16 samples, in nats a row, of the modalities
-present: on complete test rows, and on test rows with holes. "Best" has the weights of
-the epoch with the best bound on the complete rows of the validation split, because few
-rows are soon overfitted; "last" those after the last step.
+Bounds are importance-weighted with 16 samples, in nats a row, for the modalities
+present: on complete test rows, and on test rows with missing images ("with holes").
+"Best" uses the weights of the epoch with the best bound on the complete rows of the
+validation split, because few rows are soon overfitted; "last" those after the last
+step.
 """
 
 import argparse
@@ -33,14 +34,14 @@ def load(split: str, seed: int) -> dict[str, np.ndarray]:
 
 
 def take(data, rows):
-    """Some rows of the modalities and their flags."""
+    """Selects rows of the modalities and of their flags."""
     if isinstance(data, dict):
         return {name: take(value, rows) for name, value in data.items()}
     return data[rows]
 
 
 def with_holes(data, fraction: float, seed: int):
-    """Rows with images missing at random, but for rows with nothing: data, flags."""
+    """Data and flags with images missing at random, without rows that lose all."""
     holed = drop_at_random(data, fraction, seed=seed, keep_one=False)
     flags = np.stack([*holed["present"].values()], axis=-1)  # [N, M]
     some = flags.any(axis=-1)
@@ -63,21 +64,22 @@ def make_model(names, seed: int, **options) -> MoPoEVAE:
     return MoPoEVAE(modalities, LATENT_DIM, seed=seed, **options)
 
 
-def make_judge(names, seed: int) -> MoPoEVAE:
+def make_evaluator(names, seed: int) -> MoPoEVAE:
     """The same model with the importance-weighted bound of 16 samples."""
-    judge = make_model(names, seed, objective="iwae", num_samples=16)
-    judge.compile()
-    return judge
+    evaluator = make_model(names, seed, objective="iwae", num_samples=16)
+    evaluator.compile()
+    return evaluator
 
 
-def held_out_bound(judge: MoPoEVAE, weights, data) -> float:
-    """Bound on log p(X) with these weights, nats a row."""
-    judge.set_weights(weights)
-    return -judge.evaluate(data, batch_size=256, verbose=0, return_dict=True)["loss"]
+def held_out_bound(evaluator: MoPoEVAE, weights, data) -> float:
+    """Bound on log p(X) with these weights, in nats a row."""
+    evaluator.set_weights(weights)
+    logs = evaluator.evaluate(data, batch_size=256, verbose=0, return_dict=True)
+    return -logs["loss"]
 
 
-def train(data, validation, judge: MoPoEVAE, *, steps, seed, epochs, learning_rate):
-    """Weights after the last step, and of the epoch that is best on `validation`."""
+def train(data, validation, evaluator: MoPoEVAE, *, steps, seed, epochs, learning_rate):
+    """Weights after the last step, and of the best epoch on `validation`."""
     rows = len(next(iter(data.values())))
     batches = (
         tf.data.Dataset.from_tensor_slices(data)
@@ -92,14 +94,14 @@ def train(data, validation, judge: MoPoEVAE, *, steps, seed, epochs, learning_ra
 
     def remember(epoch, logs):
         weights.append(model.get_weights())
-        bounds.append(held_out_bound(judge, weights[-1], validation))
+        bounds.append(held_out_bound(evaluator, weights[-1], validation))
 
     model.fit(
         batches,
         epochs=epochs,
         steps_per_epoch=max(1, steps // epochs),
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=remember)],
-        shuffle=False,  # the data set does
+        shuffle=False,  # the data set is shuffled already
         verbose=0,
     )
     return {"last": weights[-1], "best": weights[int(np.argmax(bounds))]}
@@ -113,7 +115,7 @@ def compare(
     epochs: int = EPOCHS,
     learning_rate: float = 1e-3,
 ) -> dict[str, dict]:
-    """Rows, complete bound and bound with holes of each model, last and best."""
+    """Number of rows, seconds, and bounds of each model by test rows and weights."""
     settings = {"epochs": epochs, "learning_rate": learning_rate}
     holed, flags = with_holes(load("train", seed), fraction, seed)
     complete = take(holed, flags.all(axis=-1))
@@ -124,16 +126,16 @@ def compare(
         "complete": test,
         "with holes": with_holes(test, fraction, seed + 1)[0],
     }
-    judge = make_judge(test, seed)
+    evaluator = make_evaluator(test, seed)
     results = {}
     for name, data in zip(TRAINED_ON, (holed, complete)):
         started = time.perf_counter()
-        weights = train(data, validation, judge, steps=steps, seed=seed, **settings)
+        weights = train(data, validation, evaluator, steps=steps, seed=seed, **settings)
         results[name] = {
             "rows": len(data["m0"]),
             "seconds": time.perf_counter() - started,
             **{
-                (kind, when): held_out_bound(judge, weights[when], rows)
+                (kind, when): held_out_bound(evaluator, weights[when], rows)
                 for when in ("last", "best")
                 for kind, rows in tests.items()
             },

@@ -1,4 +1,4 @@
-"""Your own data: six tables of the same handwritten digits, with holes.
+"""Example of your own data: six tables of the same digits, with missing views.
 
     TF_MOPOE_DATA=folder python benchmarks/six_views.py [--epochs 60]
 
@@ -6,12 +6,12 @@ UCI *Multiple Features*: 2000 digits as Fourier coefficients (fou, 76), profile
 correlations (fac, 216), Karhunen-Loeve coefficients (kar, 64), pixel averages (pix,
 240), Zernike moments (zer, 47) and morphological features (mor, 6), in `mfeat.npz`.
 30 % of the training views are missing at random; each view of 400 test rows is imputed
-from the others. Settings of the model were chosen on 400 of the training rows.
+from the others. The model's settings were chosen on 400 of the training rows.
 
 R^2 is 1 - squared error / variance on the test rows, averaged over the columns that are
-not constant there; the column's mean scores 0. The ridge regressions predict a view
-from one other, on the training rows that have both, with the penalty chosen by
-leave-one-out cross-validation.
+not constant there; predicting the column's mean scores 0. The ridge regressions predict
+a view from one other view, are fitted on the training rows that have both, and choose
+their penalty by leave-one-out cross-validation.
 """
 
 import argparse
@@ -33,7 +33,7 @@ EPOCHS = 60
 
 
 def fit_and_impute(path: pathlib.Path, epochs: int = EPOCHS):
-    """What you would write: load, make holes, standardise, fit, impute `zer`."""
+    """The code of a user: load, drop views, standardise, fit, impute `zer`."""
     raw = np.load(path)
     order = np.random.default_rng(0).permutation(2000)  # the file is sorted by class
     train = {view: raw[view][order[:1600]] for view in VIEWS}
@@ -59,7 +59,7 @@ def fit_and_impute(path: pathlib.Path, epochs: int = EPOCHS):
 
 
 def impute_by_product(model: MoPoEVAE, given: dict, target: str) -> np.ndarray:
-    """The target from the product of all the experts given, without the mixture."""
+    """Imputes the target from the product of all given experts, not the mixture."""
     subset = "+".join(view for view in VIEWS if view in given)
     component = subset_names(VIEWS).index(subset)
     z = model.subset_posteriors(given).loc[:, component]  # [B, D]
@@ -75,7 +75,7 @@ def mean_r2(actual: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def ridge_r2(train: dict, test: dict, source: str, target: str) -> float:
-    """R^2 of a ridge regression from one view, on the rows that have both."""
+    """R^2 of a ridge regression of one view on another."""
     both = train["present"][source] & train["present"][target]
     ridge = RidgeCV(alphas=np.logspace(-2, 5, 8))
     ridge.fit(train[source][both], train[target][both])
@@ -83,7 +83,7 @@ def ridge_r2(train: dict, test: dict, source: str, target: str) -> float:
 
 
 def measure(model: MoPoEVAE, train: dict, test: dict) -> dict[str, dict[str, float]]:
-    """R^2 by view: from the five others, from one, and of the regressions."""
+    """R^2 by view: imputed from the five others, from one, and by the regressions."""
     rows = {}
     for target in VIEWS:
         others = {view: test[view] for view in VIEWS if view != target}
@@ -108,7 +108,7 @@ def measure(model: MoPoEVAE, train: dict, test: dict) -> dict[str, dict[str, flo
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the table, or why there is none."""
+    """Prints the table, or the reason why there is none."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     options = parser.parse_args(arguments)

@@ -1,13 +1,13 @@
-"""Times training steps of `mopoe-train` beside the bare compiled step.
+"""Compares training steps of `mopoe-train` with the bare compiled step.
 
     python benchmarks/trainer_overhead.py [--recipe polydigits] [--rounds 7]
         [--set key=value ...]
 
-The bare step is loss, gradients and Adam on one and the same batch, compiled as the
-configuration says, without metrics; the trainer's has its data, metrics, progress bar,
-watchdog and loggers besides. An epoch of the one and as many steps of the other are
-timed in turn, so that the ratio holds when the machine's speed drifts. What comes once
-an epoch (validation, evaluation, the checkpoint) is not counted.
+The bare step is loss, gradients and Adam on always the same batch, compiled as
+configured, without metrics; the trainer's step adds data, metrics, progress bar,
+watchdog and loggers. An epoch of the one and the same number of steps of the other
+alternate, so that the ratio does not depend on the machine's speed. Validation,
+evaluation and the checkpoint, once an epoch, are not counted.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from trainers.training import load_training, make_model
 
 
 def make_bare_step(model, batch, jit: bool):
-    """A step on `batch` that computes nothing for people."""
+    """A training step on `batch` without metrics and logs."""
 
     @tf.function(jit_compile=jit, autograph=False)
     def step():
@@ -53,7 +53,11 @@ def make_bare_step(model, batch, jit: bool):
 
 
 class Alternate(keras.callbacks.Callback):
-    """Before each epoch as many bare steps; milliseconds a step of both, by epoch."""
+    """Callback that times both steps: bare ones before each epoch of the trainer.
+
+    Attributes:
+      times: Milliseconds of the bare and of the trainer's step, by epoch.
+    """
 
     def __init__(self, bare, steps: int):
         super().__init__()
@@ -79,7 +83,7 @@ def main() -> None:
     """Prints medians and the median ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="polydigits")
-    parser.add_argument("--rounds", type=int, default=7, help="epochs that are timed")
+    parser.add_argument("--rounds", type=int, default=7, help="number of timed epochs")
     parser.add_argument("--set", dest="settings", nargs="+", default=["pairings=2"])
     options = parser.parse_args()
     settings = {"epochs": str(options.rounds + 1)}

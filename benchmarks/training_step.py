@@ -1,11 +1,11 @@
-"""Times one PolyMNIST training step, and the fusion in it alone.
+"""Times one PolyMNIST training step, and its fusion alone.
 
     python benchmarks/training_step.py [--rounds 15] [--batch-size 256] [--jit]
 
 Shapes of the published experiment: five modalities of 28 x 28 x 3, latent of 512, batch
 of 256 (Sutter et al., ICLR 2021). The fusion is everything between the experts and one
-z a row: 31 products, the KL bound and the component draw, forward and backward. The two
-are timed in turn, so that the ratio holds when the machine's speed drifts.
+z a row: 31 products, the KL bound and the draw of a component, forward and backward.
+The two alternate, so that their ratio does not depend on the machine's speed.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def make_model() -> MoPoEVAE:
 
 
 def make_step(model: MoPoEVAE, batch_size: int, jit: bool):
-    """A whole training step on random images, as a function of nothing."""
+    """A function without arguments that runs a training step on random images."""
     random = np.random.default_rng(0)
     batch = {
         name: tf.constant(random.random((batch_size, *IMAGE), dtype=np.float32))
@@ -49,7 +49,7 @@ def make_step(model: MoPoEVAE, batch_size: int, jit: bool):
 
 
 def make_fusion(model: MoPoEVAE, batch_size: int, jit: bool):
-    """Forward and backward of the fusion alone, as a function of nothing."""
+    """A function without arguments that runs the fusion, forward and backward."""
     shape = [batch_size, MODALITIES, LATENT_DIM]
     loc = tf.random.stateless_normal(shape, [0, 1])
     log_scale = 0.3 * tf.random.stateless_normal(shape, [0, 2])

@@ -39,7 +39,7 @@ def code_lines(source):
     return [line for line in body.splitlines() if line.strip()]
 
 
-def test_what_a_user_writes_for_six_views_is_under_25_lines():
+def test_user_code_of_six_views_is_under_25_lines():
     text = (ROOT / "benchmarks/six_views.py").read_text()
     source = text[text.index("def fit_and_impute") :].split("\n\n\n")[0]
     assert 10 < len(code_lines(source)) < 25
@@ -63,6 +63,7 @@ def test_r2_averages_over_columns_that_vary(six_views):
     assert six_views["mean_r2"](actual, predicted) == 0.5
 
 
+@pytest.mark.integration
 def test_six_views_runs_through_in_one_epoch(six_views, six_views_path):
     model, train, test, imputed = six_views["fit_and_impute"](six_views_path, epochs=1)
     assert imputed.shape == (400, 47)
@@ -101,7 +102,7 @@ def gains(result):
     }
 
 
-def test_rows_with_something_left_are_kept_with_their_flags():
+def test_rows_with_any_modality_left_are_kept_with_their_flags():
     rows = np.arange(1000.0)[:, np.newaxis]
     data = dict.fromkeys("abc", rows)
     holed, flags = load("missing_data")["with_holes"](data, 0.5, 0)
@@ -114,7 +115,7 @@ def test_rows_with_something_left_are_kept_with_their_flags():
 
 
 @pytest.mark.slow
-def test_rows_with_holes_are_soon_worth_training_on():
+def test_incomplete_rows_improve_a_short_training():
     compare = load("missing_data")["compare"]
     result = compare(150, 0.5, 0, epochs=1, learning_rate=3e-3)
     # 1258 tuples of 5, half of the images missing: 1 - 2^-5 have some, 2^-5 all.
@@ -124,7 +125,7 @@ def test_rows_with_holes_are_soon_worth_training_on():
 
 
 @pytest.mark.slow
-def test_rows_with_holes_are_worth_training_on_to_the_end():
+def test_incomplete_rows_improve_a_full_training():
     result = load("missing_data")["compare"](1500, 0.5, 0)
     assert min(gains(result).values()) > 300.0  # 954 measured
 

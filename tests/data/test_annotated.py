@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from tests.tiny_models import tiny_modality, tiny_model
+from tests.tiny_models import loss_and_gradients, tiny_modality, tiny_model
 from tf_mopoe.data.annotated import from_anndata
 
 pd = pytest.importorskip("pandas", reason="pandas is optional")
@@ -52,7 +52,7 @@ def test_matrices_become_dense_float32(kind, dtype):
     np.testing.assert_array_equal(data["rna"], COUNTS)
 
 
-def test_modalities_are_where_they_are_said_to_be():
+def test_modalities_are_read_from_their_locations():
     adata = annotated(
         layers={"raw/counts": 2 * COUNTS, "X": scipy.sparse.csr_matrix(3 * COUNTS)},
         obsm={
@@ -168,7 +168,7 @@ def test_mudata_without_holes_has_no_flags(mudata):
     [
         (
             "layers/count",
-            "'rna'.*'layers/count', which is not there. Did you mean 'lay",
+            "'rna'.*'layers/count', which does not exist. Did you mean 'lay",
         ),
         ("obsm/pca_", "Did you mean 'obsm/pca'"),
         ("raw", r"It has \['X', 'layers/counts', 'obsm/pca'\]"),
@@ -176,13 +176,13 @@ def test_mudata_without_holes_has_no_flags(mudata):
         (None, "Received: None"),
     ],
 )
-def test_an_unknown_place_is_named_with_the_nearest_that_is_there(where, message):
+def test_an_unknown_location_is_named_with_the_nearest_known_one(where, message):
     adata = annotated(layers={"counts": COUNTS}, obsm={"pca": np.ones([3, 2])})
     with pytest.raises(ValueError, match=message):
         from_anndata(adata, {"rna": where})
 
 
-def test_a_matrix_that_is_not_there_is_an_error():
+def test_a_missing_matrix_is_refused():
     adata = annotated(None, obsm={"pca": np.ones([3, 2])}, genes="")
     with pytest.raises(ValueError, match=r"Received: 'X'.*\['obsm/pca'\]"):
         from_anndata(adata, {"rna": "X"})
@@ -256,7 +256,7 @@ def test_mudata_without_modalities_is_refused(mudata):
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique:UserWarning")
 @pytest.mark.filterwarnings("ignore:obs_names are not unique:UserWarning")
-def test_names_that_do_not_tell_observations_apart_are_refused_where_they_must(mudata):
+def test_repeated_names_of_observations_are_refused_in_mudata(mudata):
     twice = annotated(names="aba")
     np.testing.assert_array_equal(from_anndata(twice, {"rna": "X"})["rna"], COUNTS)
     mdata = mudata.MuData({"rna": twice})
@@ -264,7 +264,7 @@ def test_names_that_do_not_tell_observations_apart_are_refused_where_they_must(m
         from_anndata(mdata)
 
 
-def test_a_model_trains_on_mudata_with_holes(mudata):
+def test_a_model_takes_mudata_with_missing_observations(mudata):
     data = from_anndata(two_modalities(mudata))
     model = tiny_model(
         [
@@ -272,8 +272,6 @@ def test_a_model_trains_on_mudata_with_holes(mudata):
             tiny_modality("protein", (1,)),
         ]
     )
-    model.compile("adam")
-    before = model.get_weights()
-    history = model.fit(data, batch_size=4, epochs=1, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert any((x != y).any() for x, y in zip(before, model.get_weights()))
+    loss, gradients = loss_and_gradients(model, data)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)

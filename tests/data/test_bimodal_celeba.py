@@ -15,6 +15,8 @@ from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES, attribute_text
 #: Partition of images 1 to 9.
 PARTITION = [0, 0, 0, 0, 1, 1, 2, 2, 2]
 
+pytestmark = pytest.mark.integration  # builds data sets of TFDS
+
 
 @pytest.fixture(autouse=True)
 def no_progress_bars():
@@ -55,13 +57,13 @@ def by_attributes(rows, flags):
     return [(flags == row).all(axis=1).argmax() for row in rows["attributes"]]
 
 
-def test_splits_text_and_attributes_are_those_of_the_lists(files, flags):
+def test_splits_text_and_attributes_follow_the_lists(files, flags):
     builder = build(files)
     for number, split in enumerate(("train", "validation", "test")):
         rows = rows_of(builder, split)
-        found = by_attributes(rows, flags)
-        assert sorted(found) == list(np.flatnonzero(np.equal(PARTITION, number)))
-        for row, index in enumerate(found):
+        result = by_attributes(rows, flags)
+        assert sorted(result) == list(np.flatnonzero(np.equal(PARTITION, number)))
+        for row, index in enumerate(result):
             names = [n for n, flag in zip(ATTRIBUTES, flags[index]) if flag]
             text = rows["text"][row].decode()
             assert len(text) == 256
@@ -69,7 +71,7 @@ def test_splits_text_and_attributes_are_those_of_the_lists(files, flags):
             assert text.rstrip() == expected[:256]
 
 
-def test_images_are_the_centre_made_smaller(files, flags):
+def test_images_are_the_resized_centre(files, flags):
     rows = rows_of(build(files), "train")
     for image, index in zip(rows["image"], by_attributes(rows, flags), strict=True):
         assert (image[:60] > 250).all()  # but for ringing: the square
@@ -123,7 +125,7 @@ def bad_zip(files):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda f: truncate(f / "img_align_celeba/000002.png"), "000002.png is damage"),
         (
@@ -134,7 +136,7 @@ def bad_zip(files):
         ),
         (
             lambda f: (f / "img_align_celeba/000002.png").unlink(),
-            "1 are not there, among them 000002.png",
+            "1 are missing, among them 000002.png",
         ),
         (bad_zip, "img_align_celeba.zip is damaged or truncated"),
         (lambda f: (f / "list_attr_celeba.txt").unlink(), "has no list_attr_celeba"),
@@ -150,7 +152,7 @@ def bad_zip(files):
             lambda f: edit(
                 f, "list_eval_partition.txt", lambda t: t[: t[:-1].rindex("\n")]
             ),
-            "9 and 8; 000009.png is in one",
+            "9 and 8; 000009.png is only in one",
         ),
         (
             lambda f: edit(f, "list_eval_partition.txt", lambda t: t[:-2] + "3"),
@@ -163,9 +165,9 @@ def bad_zip(files):
         ),
     ],
 )
-def test_damaged_files_are_one_error_and_nothing_is_left(damage, said, files):
+def test_damaged_files_are_one_error_and_nothing_is_left(damage, message, files):
     damage(files)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         build(files)
     assert not left_behind(files.parent)
 

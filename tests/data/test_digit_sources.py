@@ -20,7 +20,7 @@ def test_mnist_comes_with_a_channel_and_whole_labels(tmp_path):
         assert labels.dtype == np.int64
 
 
-def test_svhn_without_splits_is_cut_where_house_numbers_stay_together(tmp_path):
+def test_svhn_without_splits_is_split_in_order(tmp_path):
     images = np.random.default_rng(0).integers(256, size=(10, 32, 32, 3), dtype="uint8")
     np.savez(tmp_path / "svhn.npz", x=images, y=np.arange(10, dtype=np.uint8))
     digits = read_svhn(tmp_path / "svhn.npz")
@@ -29,7 +29,7 @@ def test_svhn_without_splits_is_cut_where_house_numbers_stay_together(tmp_path):
     np.testing.assert_array_equal(digits["test"].labels, [8, 9])
 
 
-def test_published_svhn_calls_zero_ten(tmp_path):
+def test_label_ten_of_published_svhn_is_zero(tmp_path):
     images = np.random.default_rng(0).integers(256, size=(4, 32, 32, 3), dtype="uint8")
     for split in ("train", "test"):
         savemat(
@@ -58,7 +58,7 @@ def test_truncated_mat_file_is_one_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"x_test": np.zeros([5, 28, 27], np.uint8)}, r"uint8 \('N', 28, 28\)"),
         ({"x_test": np.zeros([5, 28, 28])}, r"Received: float64 \(5, 28, 28\)"),
@@ -73,11 +73,13 @@ def test_truncated_mat_file_is_one_error(tmp_path):
         ({"y_test": None}, r"must hold x_test, y_test. Received: \['x_test', 'x_tr"),
     ],
 )
-def test_wrong_arrays_are_one_error_that_names_file_and_split(change, said, tmp_path):
+def test_wrong_arrays_are_one_error_that_names_file_and_split(
+    change, message, tmp_path
+):
     path = tmp_path / "mnist.npz"
     arrays = write_digits(path, train=12, test=5) | change
     np.savez(path, **{name: x for name, x in arrays.items() if x is not None})
-    with pytest.raises(DataError, match=said) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         read_mnist(path)
     assert str(path) in str(raised.value)
 
@@ -89,14 +91,14 @@ def test_truncated_or_absent_npz_is_one_error_that_says_what_is_needed(tmp_path)
     with pytest.raises(DataError, match="damaged or truncated.*x_train, y_train"):
         read_mnist(path)
     path.unlink()
-    with pytest.raises(DataError, match="does not exist. Needed is digits"):
+    with pytest.raises(DataError, match="does not exist. Expected digits"):
         read_mnist(path)
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(DataError, match="it holds a single array"):
         read_mnist(tmp_path / "one.npy")
 
 
-def test_notes_beside_the_arrays_do_no_harm(tmp_path):
+def test_other_entries_of_an_npz_file_are_ignored(tmp_path):
     images = np.zeros([10, 32, 32, 3], np.uint8)
     path = tmp_path / "svhn.npz"
     np.savez(path, x=images, y=np.arange(10), note=np.array("SVHN-10k"))

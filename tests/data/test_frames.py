@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.tiny_models import tiny_modality, tiny_model
+from tests.tiny_models import loss_and_gradients, tiny_modality, tiny_model
 from tf_mopoe.data import annotated, frames
 from tf_mopoe.data.frames import from_frame
 
@@ -76,7 +76,7 @@ def test_a_row_that_is_missing_in_part_is_an_error_or_missing():
         ("float16", [1.0, NAN, 0.5], [1, 0, 0.5]),
     ],
 )
-def test_other_dtypes_of_numbers_and_their_holes_work(dtype, values, expected):
+def test_other_dtypes_of_numbers_may_have_missing_values(dtype, values, expected):
     table = pd.DataFrame({"x": pd.Series(values, dtype=dtype)})
     data = from_frame(table, {"x": ["x"]})
     assert data["x"].dtype == np.float32
@@ -102,7 +102,7 @@ def test_the_frame_is_not_modified_and_shares_no_memory():
     assert (same["x"] == 1).all()
 
 
-def test_a_column_that_is_not_there_is_named_with_the_nearest_that_is():
+def test_an_unknown_column_is_named_with_the_nearest_known_one():
     with pytest.raises(ValueError, match="'wieght', which modality 'a' lists. Did you"):
         from_frame(frame(), {"a": ["age", "wieght"]})
     with pytest.raises(ValueError, match=r"'xyz'.*It has \['age', 'weight', 'smo"):
@@ -125,7 +125,7 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest_that_is():
         ([1j, 2, 3], "complex"),
     ],
 )
-def test_columns_of_other_things_are_refused_with_advice(values, example):
+def test_columns_of_other_dtypes_are_refused_with_advice(values, example):
     table = pd.DataFrame({"x": values})
     with pytest.raises(TypeError, match=f"Column 'x' of modality 'a'.*{example}") as e:
         from_frame(table, {"a": ["x"]})
@@ -146,13 +146,13 @@ def test_columns_of_other_things_are_refused_with_advice(values, example):
         (frame(), {"a": []}, ValueError, "Modality 'a' must have at least one column"),
         (frame(), {"a": "age"}, TypeError, r"Received: 'age'.*write \['age'\]"),
         (frame(), {"a": 3}, TypeError, "list of names. Received: 3"),
-        (frame(), {"a": [["age"]]}, TypeError, r"Received in it: \['age'\]"),
+        (frame(), {"a": [["age"]]}, TypeError, r"Received as one of them: \['age'\]"),
         (frame(), {"a": ["age", "age"]}, ValueError, r"Modality 'a' lists.*'age'"),
         (
             pd.DataFrame([[1, 2, 3]], columns=["x", "y", "x"]),
             {"a": ["y", "x"]},
             ValueError,
-            r"column 'x' once.*2 columns of that name, at \[0, 2\]",
+            r"column 'x', which .* only once.*2 columns of that name, at \[0, 2\]",
         ),
         (
             pd.DataFrame({"x": pd.Categorical([None, None])}),
@@ -162,12 +162,12 @@ def test_columns_of_other_things_are_refused_with_advice(values, example):
         ),
     ],
 )
-def test_what_is_not_as_described_is_refused(table, modalities, error, message):
+def test_invalid_frames_and_columns_are_refused(table, modalities, error, message):
     with pytest.raises(error, match=message):
         from_frame(table, modalities)
 
 
-def test_names_that_are_twice_in_the_frame_matter_only_where_they_are_listed():
+def test_repeated_names_in_the_frame_are_refused_only_if_listed():
     table = pd.DataFrame([[1, 2, 3]], columns=["x", "y", "x"])
     np.testing.assert_array_equal(from_frame(table, {"a": ["y"]})["a"], [[2]])
 
@@ -178,7 +178,7 @@ def test_optional_packages_are_not_imported(module):
     assert not re.search(r"^\s*(import|from) (pandas|anndata|mudata)", source, re.M)
 
 
-def test_a_model_trains_on_a_frame_with_holes():
+def test_a_model_takes_a_frame_with_missing_values():
     table = pd.concat([frame()] * 4, ignore_index=True)
     columns = {"a": ["age", "smokes"], "b": ["weight", "colour"]}
     data = from_frame(table, columns)
@@ -188,11 +188,9 @@ def test_a_model_trains_on_a_frame_with_holes():
             tiny_modality("b", (4,), likelihood=[("normal", 1), ("categorical", 3)]),
         ]
     )
-    model.compile("adam")
-    before = model.get_weights()
-    history = model.fit(data, batch_size=6, epochs=1, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert any((x != y).any() for x, y in zip(before, model.get_weights()))
+    loss, gradients = loss_and_gradients(model, data)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_numbers_beyond_float32_are_refused():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.tiny_models import tiny_modality, tiny_model
+from tests.tiny_models import loss_and_gradients, tiny_modality, tiny_model
 from tf_mopoe.data.errors import DataError
 from tf_mopoe.data.image_folders import from_image_folders
 
@@ -223,7 +223,7 @@ def test_folders_that_are_not_as_described_are_refused(tmp_path):
         from_image_folders({"present": tmp_path}, (2, 2))
 
 
-def test_a_model_trains_on_folders_with_holes(tmp_path):
+def test_a_model_takes_folders_with_missing_images(tmp_path):
     for i in range(6):
         save(tmp_path / "a" / f"{i}.png", noise(3, 3, 3, seed=i))
         if i % 2:
@@ -231,8 +231,6 @@ def test_a_model_trains_on_folders_with_holes(tmp_path):
     data = from_image_folders({n: tmp_path / n for n in "ab"}, (2, 2)).data
     data = {**data, **{n: (data[n] / 255).astype("float32") for n in "ab"}}
     model = tiny_model([tiny_modality(name, (2, 2, 3)) for name in "ab"])
-    model.compile("adam")
-    before = model.get_weights()
-    history = model.fit(data, batch_size=6, epochs=1, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert any((x != y).any() for x, y in zip(before, model.get_weights()))
+    loss, gradients = loss_and_gradients(model, data)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)

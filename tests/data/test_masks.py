@@ -50,20 +50,20 @@ def test_a_mask_counts_as_nan(case, partial):
     values, mask = case
     masked = np.ma.array(values, mask=mask)
     holed = np.where(mask, np.nan, values.astype(float))
-    found = outcome(lambda: mark_missing({"x": masked}, partial=partial))
+    actual = outcome(lambda: mark_missing({"x": masked}, partial=partial))
     expected = outcome(lambda: mark_missing({"x": holed}, partial=partial))
     if expected is ValueError:
-        assert found is ValueError
+        assert actual is ValueError
         return
-    assert found.keys() == expected.keys()
-    assert type(found["x"]) is np.ndarray
-    assert found["x"].dtype == values.dtype
-    np.testing.assert_array_equal(found["x"], expected["x"])
+    assert actual.keys() == expected.keys()
+    assert type(actual["x"]) is np.ndarray
+    assert actual["x"].dtype == values.dtype
+    np.testing.assert_array_equal(actual["x"], expected["x"])
     for name, flag in expected.get("present", {}).items():
-        np.testing.assert_array_equal(found["present"][name], flag)
+        np.testing.assert_array_equal(actual["present"][name], flag)
 
 
-def test_place_holders_do_not_become_data():
+def test_placeholders_do_not_become_data():
     counts = np.ma.masked_equal([[3, 4], [FILL, FILL], [5, 6]], FILL)
     marked = mark_missing({"counts": counts})
     np.testing.assert_array_equal(marked["counts"], [[3, 4], [0, 0], [5, 6]])
@@ -85,7 +85,7 @@ def test_a_row_masked_in_part_is_an_error_that_says_so():
         mark_missing({"x": x})
 
 
-def test_what_is_below_the_mask_of_a_row_known_to_be_missing_does_not_matter():
+def test_masked_values_of_rows_flagged_missing_are_ignored():
     x = np.ma.array([[1.0, np.inf], [3.0, 4.0]], mask=[[0, 1], [0, 0]])
     marked = mark_missing({"x": x, "present": {"x": np.array([False, True])}})
     np.testing.assert_array_equal(marked["x"], [[0, 0], [3, 4]])
@@ -99,18 +99,24 @@ def test_lists_of_masked_rows_keep_their_masks():
         plain_array("x", rows)
 
 
+def test_lists_of_masked_rows_of_different_lengths_are_refused():
+    rows = [np.ma.array([FILL, FILL], mask=True), np.ma.array([1])]
+    with pytest.raises(ValueError, match=r"`data\['x'\]`.*different lengths"):
+        mark_missing({"x": rows})
+
+
 def test_masked_flags_are_refused():
     flags = np.ma.array([True, False], mask=[True, False])
     with pytest.raises(ValueError, match=r"`present\['x'\]` has masked .*filled"):
         mark_missing({"x": np.ones([2, 1]), "present": {"x": flags}})
 
 
-def test_files_lack_what_is_masked(tmp_path):
+def test_masked_rows_are_not_written_to_files(tmp_path):
     x = np.ma.array([[FILL], [7]], mask=[[1], [0]])
     files = write_tfrecords({"x": x}, tmp_path / "x")
     rows = library.from_tfrecords(files, {"x": tf.io.FixedLenFeature([1], tf.int64)})
-    found = [(int(r["x"][0]), bool(r["present"]["x"])) for r in rows]
-    assert found == [(0, False), (7, True)]
+    actual = [(int(r["x"][0]), bool(r["present"]["x"])) for r in rows]
+    assert actual == [(0, False), (7, True)]
 
 
 MASKED = np.ma.array(np.zeros([4, 2]), mask=[[1, 1], [0, 0], [0, 0], [0, 0]])
@@ -270,9 +276,7 @@ def test_flags_may_be_lists(flags):
     ],
 )
 @pytest.mark.parametrize("make", [dict, tf.data.Dataset.from_tensor_slices])
-def test_flags_that_are_none_are_refused_before_they_become_numbers(
-    present, error, message, make
-):
+def test_invalid_flags_are_refused(present, error, message, make):
     rows = make({"a": OTHER, "present": present})
     for function in (
         lambda x: library.shuffled_batches(x, 2, seed=0),
@@ -310,7 +314,7 @@ def test_pandas_rows_of_another_index_are_refused():
     ]
 
 
-def test_bytes_of_zeros_and_ones_are_refused_as_pixels():
+def test_uint8_of_zeros_and_ones_is_refused():
     masks = {"mask": np.eye(4, dtype=np.uint8)}
     for make in (
         lambda: shuffled_batches(masks, 2, seed=0),
@@ -332,7 +336,7 @@ def test_bytes_of_zeros_and_ones_are_refused_as_pixels():
         (lambda batch, seed: batch["a"], TypeError, "`augment` must return the batch"),
     ],
 )
-def test_functions_that_lose_a_part_of_the_batch_are_refused(augment, error, message):
+def test_augment_functions_that_drop_entries_are_refused(augment, error, message):
     rows = {"a": np.ones([4, 2], "f"), "b": np.ones([4, 1], "f")}
     rows["present"] = {"a": np.array([True, False, True, False])}
     with pytest.raises(error, match=message):

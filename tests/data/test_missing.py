@@ -46,7 +46,7 @@ def test_complete_data_pass_without_flags():
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
-def test_arrays_without_nan_by_type_are_handed_on_as_they_are(dtype):
+def test_integer_and_bool_arrays_are_returned_unchanged(dtype):
     counts = np.ones([3, 2], dtype)
     flags = {"counts": np.array([True, False, True])}
     marked = mark_missing({"counts": counts, "present": flags})
@@ -54,7 +54,7 @@ def test_arrays_without_nan_by_type_are_handed_on_as_they_are(dtype):
     np.testing.assert_array_equal(marked["present"]["counts"], flags["counts"])
 
 
-def test_flags_that_are_there_already_stay_and_are_joined_by_nan():
+def test_given_flags_are_combined_with_nan():
     a = np.array([[1.0, 1.0], [NAN, NAN], [NAN, 3.0], [5.0, 5.0]])
     flags = {"a": np.array([True, True, False, False]), "b": np.ones(4, bool)}
     marked = mark_missing({"a": a, "b": np.ones([4, 1]), "present": flags})
@@ -114,6 +114,7 @@ def test_no_rows_and_single_values_are_fine(partial):
     np.testing.assert_array_equal(marked["present"]["a"], [False, True])
 
 
+@pytest.mark.integration
 def test_a_model_fit_on_marked_data_equals_one_with_explicit_flags():
     rows = np.arange(8)
     flags = {"a": rows % 2 == 0, "b": rows % 4 != 1}
@@ -162,7 +163,7 @@ def test_keep_one_changes_only_rows_that_would_lose_everything():
     np.testing.assert_allclose(one[saved].mean(axis=0), 1 / 3, atol=0.035)
 
 
-def test_what_was_missing_stays_missing_and_is_not_the_one_that_is_kept():
+def test_missing_modalities_stay_missing_and_are_never_the_one_kept():
     had = np.random.default_rng(0).random([4000, 2]) < 0.5
     data = {**views(), "present": {"a": had[:, 0], "b": had[:, 1]}}
     data["present"]["c"] = np.zeros(4000, bool)
@@ -192,6 +193,13 @@ def test_the_seed_decides_and_the_order_of_modalities_does_not():
         ({"a": np.ones([2, 1]), "b": np.ones([3, 1])}, ValueError, "number of rows"),
         ({"a": np.array([["x"]])}, TypeError, "'a'.*numbers"),
         ({"a": np.array([[None]])}, TypeError, "'a'.*astype"),
+        ({"a": [[1.0, 2.0], [3.0]]}, ValueError, r"`data\['a'\]`.*different lengths"),
+        ({"a": [[1.0], [[2.0]]]}, ValueError, r"`data\['a'\]`.*different lengths"),
+        (
+            {"a": np.ones([2, 1]), "present": {"a": [[True], [True, False]]}},
+            ValueError,
+            r"`present\['a'\]` must be an array.*different lengths",
+        ),
         (
             {"a": np.ones([2, 1]), "present": {"b": np.ones(2, bool)}},
             ValueError,

@@ -11,6 +11,8 @@ from tf_mopoe.data.mnist_svhn_text import Builder, MnistSvhnTextConfig
 SVHN = (32, 32, 3)
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
+pytestmark = pytest.mark.integration  # builds data sets of TFDS
+
 
 @pytest.fixture(autouse=True)
 def no_progress_bars():
@@ -60,7 +62,7 @@ def test_each_pairing_uses_all_images_of_the_smaller_set_once(tmp_path, sources)
     np.testing.assert_array_equal(used, np.full(40, 3))
 
 
-def test_pairings_of_the_larger_set_draw_anew(tmp_path, sources):
+def test_pairings_draw_new_images_of_the_larger_set(tmp_path, sources):
     mnist, _ = sources
     rows = rows_of(build(tmp_path, data_multiplications=3), "train")
     used = np.bincount(positions(rows["mnist"][..., 0], mnist["x_train"]), minlength=60)
@@ -114,7 +116,7 @@ def test_a_digit_in_one_set_only_is_one_error_and_nothing_is_left(tmp_path, sour
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"svhn": "nowhere"}, "`svhn` must be a file or folder that exists"),
         ({"digits": "."}, "`digits` must be a file that exists"),
@@ -122,6 +124,6 @@ def test_a_digit_in_one_set_only_is_one_error_and_nothing_is_left(tmp_path, sour
         ({"seed": True}, "`seed` must be a whole number"),
     ],
 )
-def test_wrong_settings_are_refused_at_once(arguments, said):
-    with pytest.raises(DataError, match=said):
+def test_wrong_settings_are_refused_at_once(arguments, message):
+    with pytest.raises(DataError, match=message):
         MnistSvhnTextConfig(**arguments)

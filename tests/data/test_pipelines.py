@@ -41,22 +41,22 @@ def ids(batches, count):
     return [tuple(batch["id"].tolist()) for batch in take(batches, count)]
 
 
-def test_each_epoch_has_every_row_once_in_an_order_of_its_own(source):
-    found = ids(shuffled_batches(source, 5, seed=0), 12)
-    epochs = [sum(found[first : first + 4], ()) for first in (0, 4, 8)]
+def test_each_epoch_has_every_row_once_in_a_different_order(source):
+    actual = ids(shuffled_batches(source, 5, seed=0), 12)
+    epochs = [sum(actual[first : first + 4], ()) for first in (0, 4, 8)]
     assert all(sorted(epoch) == list(range(ROWS)) for epoch in epochs)
     assert len({*epochs, tuple(range(ROWS))}) == 4
 
 
 def test_order_depends_on_seed_and_epoch_alone(source):
-    found = ids(shuffled_batches(source, 5, seed=3), 12)
-    assert ids(shuffled_batches(source, 5, seed=3), 12) == found
-    assert ids(shuffled_batches(source, 5, seed=3, first_epoch=2), 4) == found[8:]
-    assert ids(shuffled_batches(source, 5, seed=4), 12) != found
+    actual = ids(shuffled_batches(source, 5, seed=3), 12)
+    assert ids(shuffled_batches(source, 5, seed=3), 12) == actual
+    assert ids(shuffled_batches(source, 5, seed=3, first_epoch=2), 4) == actual[8:]
+    assert ids(shuffled_batches(source, 5, seed=4), 12) != actual
 
 
 @pytest.mark.parametrize("first_step", [1, 3])
-def test_an_epoch_is_entered_at_any_step_as_if_the_steps_before_had_been_seen(
+def test_batches_from_first_step_equal_those_of_an_uninterrupted_run(
     source, first_step
 ):
     def seen(**first):
@@ -67,17 +67,17 @@ def test_an_epoch_is_entered_at_any_step_as_if_the_steps_before_had_been_seen(
         ]
 
     whole = seen(first_epoch=1) + seen(first_epoch=3)  # 3 steps an epoch
-    found = seen(first_epoch=1, first_step=first_step)
-    assert found == whole[first_step : first_step + 6]
+    actual = seen(first_epoch=1, first_step=first_step)
+    assert actual == whole[first_step : first_step + 6]
     assert len(set(whole)) == 12
 
 
 def test_global_seeds_change_nothing(source):
-    found = []
+    actual = []
     for seed in (0, 1, None):
         tf.random.set_seed(seed)
-        found.append(ids(shuffled_batches(source, 5, seed=3), 8))
-    assert found[0] == found[1] == found[2]
+        actual.append(ids(shuffled_batches(source, 5, seed=3), 8))
+    assert actual[0] == actual[1] == actual[2]
 
 
 @pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 2])
@@ -86,10 +86,10 @@ def test_large_seeds_differ(seed):
     assert ids(shuffled_batches(rows(), 5, seed=seed), 4) != other
 
 
-def test_rows_left_over_wait_for_the_next_order(source):
-    found = ids(shuffled_batches(source, 8, seed=0), 6)
-    assert all(len(batch) == 8 for batch in found)
-    for epoch in (found[:2], found[2:4], found[4:]):
+def test_rows_that_fill_no_batch_are_left_out_of_the_epoch(source):
+    actual = ids(shuffled_batches(source, 8, seed=0), 6)
+    assert all(len(batch) == 8 for batch in actual)
+    for epoch in (actual[:2], actual[2:4], actual[4:]):
         assert len(set(sum(epoch, ()))) == 16
 
 
@@ -103,16 +103,16 @@ def test_values_and_flags_stay_with_their_row_and_images_are_in_0_to_1(source):
 def test_ordered_batches_hold_all_rows_in_order(source):
     batches = list(ordered_batches(source, 8).as_numpy_iterator())
     assert [len(batch["id"]) for batch in batches] == [8, 8, 4]
-    found = np.concatenate([batch["id"] for batch in batches])
-    np.testing.assert_array_equal(found, np.arange(ROWS))
-    np.testing.assert_array_equal(batches[0]["present"]["image"], found[:8] % 3 > 0)
+    actual = np.concatenate([batch["id"] for batch in batches])
+    np.testing.assert_array_equal(actual, np.arange(ROWS))
+    np.testing.assert_array_equal(batches[0]["present"]["image"], actual[:8] % 3 > 0)
 
 
 def test_a_small_buffer_shuffles_within_itself():
-    found = sum(ids(shuffled_batches(rows(), 5, seed=0, shuffle_buffer=3), 4), ())
+    actual = sum(ids(shuffled_batches(rows(), 5, seed=0, shuffle_buffer=3), 4), ())
     # The k-th row drawn is among the first k + 3.
-    assert all(row < place + 3 for place, row in enumerate(found))
-    assert found != tuple(range(ROWS))
+    assert all(row < place + 3 for place, row in enumerate(actual))
+    assert actual != tuple(range(ROWS))
 
 
 def test_a_cached_dataset_is_read_once():
@@ -127,9 +127,9 @@ def test_a_cached_dataset_is_read_once():
         .map(lambda i: {"id": tf.numpy_function(read, [i], tf.int64)})
         .cache()
     )
-    found = ids(shuffled_batches(cached, 5, seed=0), 12)
+    actual = ids(shuffled_batches(cached, 5, seed=0), 12)
     assert sorted(reads) == list(range(ROWS))
-    assert collections.Counter(sum(found, ())) == dict.fromkeys(range(ROWS), 3)
+    assert collections.Counter(sum(actual, ())) == dict.fromkeys(range(ROWS), 3)
 
 
 def with_noise(batch, seed):
@@ -137,18 +137,18 @@ def with_noise(batch, seed):
     return {**batch, "noise": noise}
 
 
-def test_augmentation_is_fresh_in_each_batch_and_the_same_again(source):
+def test_augmentation_differs_between_batches_and_is_reproducible(source):
     def noise(first_epoch, count, seed=0):
         batches = shuffled_batches(
             source, 5, seed=seed, first_epoch=first_epoch, augment=with_noise
         )
         return [tuple(batch["noise"].ravel()) for batch in take(batches, count)]
 
-    found = noise(0, 12)
-    assert len(set(found)) == 12
-    assert noise(0, 12) == found
-    assert noise(2, 4) == found[8:]
-    assert noise(0, 1, seed=1)[0] not in found
+    actual = noise(0, 12)
+    assert len(set(actual)) == 12
+    assert noise(0, 12) == actual
+    assert noise(2, 4) == actual[8:]
+    assert noise(0, 1, seed=1)[0] not in actual
 
 
 def test_augmentation_sees_converted_images(source):
@@ -180,6 +180,7 @@ assert not whole
 """
 
 
+@pytest.mark.integration
 def test_replicas_share_each_batch_between_them():
     subprocess.run([sys.executable, "-c", TWO_REPLICAS], cwd=ROOT, check=True)
 
@@ -190,7 +191,7 @@ def test_workers_share_each_row_between_them(make):
     from tensorflow.python.data.experimental.ops import distribute
 
     batches = shuffled_batches(make(), 4, seed=0).take(10)
-    found = [
+    actual = [
         [
             tuple(batch["id"].numpy())
             for batch in distribute._AutoShardDataset(batches, 2, worker)
@@ -198,12 +199,13 @@ def test_workers_share_each_row_between_them(make):
         for worker in (0, 1)
     ]
     whole = ids(batches, 10)
-    assert sorted(found[0] + found[1]) == sorted(whole)
-    assert len(found[0]) == len(found[1]) == 5
+    assert sorted(actual[0] + actual[1]) == sorted(whole)
+    assert len(actual[0]) == len(actual[1]) == 5
     policy = batches.options().experimental_distribute.auto_shard_policy
     assert policy == tf.data.experimental.AutoShardPolicy.DATA
 
 
+@pytest.mark.integration
 def test_fit_takes_the_batches():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -220,7 +222,7 @@ def test_fit_takes_the_batches():
     assert int(model.optimizer.iterations) == 8
 
 
-def test_number_of_rows_is_known_or_asked_for(source):
+def test_unknown_number_of_rows_is_an_error_that_says_how_to_declare_it(source):
     assert num_rows(source) == ROWS
     with pytest.raises(ValueError, match="assert_cardinality"):
         num_rows(rows().filter(lambda row: row["id"] > 3))
@@ -231,7 +233,7 @@ def test_batches_larger_than_the_data_are_refused(source):
         shuffled_batches(source, 21, seed=0)
 
 
-def test_a_dataset_that_does_not_know_its_rows_is_asked():
+def test_a_dataset_of_unknown_cardinality_is_counted():
     unknown = rows().filter(lambda row: row["id"] < 7)
     assert len(ids(shuffled_batches(unknown, 7, seed=0), 1)[0]) == 7
     with pytest.raises(ValueError, match="from 1 to the 7 rows. Received: 8"):
@@ -239,7 +241,7 @@ def test_a_dataset_that_does_not_know_its_rows_is_asked():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         (
             {"batch_size": 0},
@@ -265,8 +267,8 @@ def test_a_dataset_that_does_not_know_its_rows_is_asked():
         ),
     ],
 )
-def test_wrong_numbers_are_refused(source, arguments, error, said):
-    with pytest.raises(error, match=said):
+def test_wrong_numbers_are_refused(source, arguments, error, message):
+    with pytest.raises(error, match=message):
         shuffled_batches(source, **{"batch_size": 5, "seed": 0, **arguments})
 
 
@@ -275,7 +277,7 @@ def test_ordered_batches_have_at_least_one_row(source):
         ordered_batches(source, 0)
 
 
-def test_large_arrays_arrive_unharmed():
+def test_large_arrays_are_batched_correctly():
     data = np.random.default_rng(0).integers(256, size=(700, 64, 64, 8), dtype="uint8")
     whole = {"x": data, "id": np.arange(700)}  # 22 MiB, taken in parts
     for batch in take(shuffled_batches(whole, 100, seed=0), 7):

@@ -63,12 +63,12 @@ def test_each_modality_shows_each_digit_once_inverted_on_its_background(
             inverted = np.broadcast_to(255 - colours[m], rows[name].shape)
             np.testing.assert_array_equal(rows[name][on_digit], inverted[on_digit])
             # Random masks differ, so each tells which image it is of.
-            found = [
+            actual = [
                 int(np.flatnonzero((masks == mask).all(axis=(1, 2)))[0])
                 for mask in on_digit
             ]
-            assert sorted(found) == list(range(len(masks)))
-            np.testing.assert_array_equal(labels[found], rows["label"])
+            assert sorted(actual) == list(range(len(masks)))
+            np.testing.assert_array_equal(labels[actual], rows["label"])
 
 
 def test_modalities_are_permuted_independently(tmp_path, digits, colours):
@@ -78,7 +78,7 @@ def test_modalities_are_permuted_independently(tmp_path, digits, colours):
     assert not same.all()  # 3 images a digit: 10 of 30 agree on average
 
 
-def test_crops_are_fresh_and_from_everywhere_in_the_background(tmp_path, digits):
+def test_crops_differ_and_cover_the_background(tmp_path, digits):
     (tmp_path / "photos").mkdir()
     rows, columns = np.indices((30, 32))
     canvas = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
@@ -90,7 +90,7 @@ def test_crops_are_fresh_and_from_everywhere_in_the_background(tmp_path, digits)
     assert set(corner[:, 1]) == set(range(5))
 
 
-def test_images_for_validation_make_tuples_of_their_own(tmp_path, digits, colours):
+def test_validation_images_form_separate_tuples(tmp_path, digits, colours):
     builder = made(tmp_path, validation=10)
     whole = {split: part.num_examples for split, part in builder.info.splits.items()}
     assert whole == {"train": 20, "validation": 10, "test": 10}
@@ -115,7 +115,7 @@ def test_same_seed_gives_same_tuples_and_another_gives_others(tmp_path, digits):
     assert not np.array_equal(first["m0"], other["m0"])
 
 
-def test_what_the_first_release_made_is_what_is_made_now(tmp_path):
+def test_made_tuples_do_not_change_between_versions(tmp_path):
     arrays = {}
     for split, count in (("train", 20), ("test", 10)):
         images = np.zeros([count, 28, 28], np.uint8)
@@ -152,18 +152,18 @@ def test_without_a_file_the_digits_are_those_of_tfds(tmp_path, monkeypatch):
         "image": random.integers(256, size=(10, 28, 28, 1), dtype=np.uint8),
         "label": np.arange(10),
     }
-    asked = {}
+    requested = {}
 
     def load(name, **kwargs):
-        asked.update(name=name, **kwargs)
+        requested.update(name=name, **kwargs)
         return [part, part]
 
     monkeypatch.setattr(tfds, "load", load)
     monkeypatch.setattr(tfds, "as_numpy", lambda arrays: arrays)
     rows = rows_of(build(tmp_path), "test")
     assert sorted(rows["label"]) == list(range(10))
-    assert asked["name"] == "mnist"
-    assert asked["split"] == ["train", "test"]
+    assert requested["name"] == "mnist"
+    assert requested["split"] == ["train", "test"]
 
 
 def test_no_download_is_one_error_that_names_the_file_to_give(tmp_path, monkeypatch):
@@ -186,7 +186,7 @@ def small_background(folder):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (damage_backgrounds, r"photo3\.png can't be read as an image"),
         (small_background, r"photo3\.png must have at least 28 x 28.*40 x 27"),
@@ -197,16 +197,16 @@ def small_background(folder):
     ],
 )
 def test_wrong_backgrounds_are_one_error_and_nothing_is_left(
-    damage, said, tmp_path, digits, colours
+    damage, message, tmp_path, digits, colours
 ):
     damage(tmp_path)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         made(tmp_path)
     assert not left_behind(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"backgrounds": "nowhere"}, "`backgrounds` must be a folder that exists"),
         ({"digits": "nowhere.npz"}, "`digits` must be a file that exists"),
@@ -215,8 +215,8 @@ def test_wrong_backgrounds_are_one_error_and_nothing_is_left(
         ({"archive": ".", "seed": 1}, "have no effect on it"),
     ],
 )
-def test_wrong_settings_are_refused_at_once(arguments, said):
-    with pytest.raises(DataError, match=said):
+def test_wrong_settings_are_refused_at_once(arguments, message):
+    with pytest.raises(DataError, match=message):
         PolyMnistConfig(**arguments)
 
 

@@ -159,12 +159,12 @@ def test_image_is_a_crop_of_its_background_inverted_on_the_digit(splits, m):
     for image in splits["train"].images[MODALITIES[m]][:5]:
         mask = digit_mask(image, m)
         crop = np.moveaxis(np.where(mask[..., np.newaxis], 255 - image, image), -1, 0)
-        found = np.argwhere(
+        actual = np.argwhere(
             (windows[..., 0, :] == crop[..., 0, :]).all(axis=(-2, -1))
         )  # windows whose first row agrees
-        found = [(i, j) for i, j in found if np.array_equal(windows[i, j], crop)]
-        assert found
-        corners.add(found[0])
+        actual = [(i, j) for i, j in actual if np.array_equal(windows[i, j], crop)]
+        assert actual
+        corners.add(actual[0])
     assert len(corners) == 5  # a fresh crop for each image
 
 

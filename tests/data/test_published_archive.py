@@ -137,7 +137,7 @@ def save_small(archive):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda a: truncate(a / "train/m3/2.2.png"), r"m3/2\.2\.png is damaged"),
         (save_small, r"m3/2\.2\.png must be an image of 28 x 28.*\(27, 28, 3\)"),
@@ -145,19 +145,19 @@ def save_small(archive):
         (lambda a: rename(a, "2.10.png"), "digit from 0 to 9. Received: 2.10.png"),
         (lambda a: rename(a, "two.2.png"), "Received: two.2.png"),
         (lambda a: empty(a / "test/m1"), r"test/m1 holds no \.png files"),
-        (lambda a: (a / "test").rename(a / "tests"), "test/m0 is no folder"),
+        (lambda a: (a / "test").rename(a / "tests"), "test/m0 is not a folder"),
     ],
     ids=["truncated", "shape", "unpaired", "label", "name", "empty", "split"],
 )
-def test_damaged_folders_are_one_error_and_nothing_is_left(damage, said, folders):
+def test_damaged_folders_are_one_error_and_nothing_is_left(damage, message, folders):
     damage(folders)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         build(folders)
     assert not left_behind(folders.parent)
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda f: truncate(f / "m3.pt"), r"m3\.pt can't be read: it is damaged"),
         (
@@ -180,8 +180,8 @@ def test_damaged_folders_are_one_error_and_nothing_is_left(damage, said, folders
     ],
     ids=["truncated", "shape", "unpaired", "range", "label", "absent"],
 )
-def test_damaged_tensors_are_one_error_and_nothing_is_left(damage, said, tensors):
+def test_damaged_tensors_are_one_error_and_nothing_is_left(damage, message, tensors):
     damage(tensors / "train")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         build(tensors)
     assert not left_behind(tensors.parent)

@@ -3,6 +3,7 @@
 import collections
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_mopoe.data import ALPHABET, decode_text, encode_text
@@ -25,6 +26,40 @@ def test_capitals_become_small_and_all_else_blank_whatever_the_length():
         "     ",
         "abcde",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (None, TypeError, "`text` must be an array of one type.*None"),
+        (["a", None], TypeError, "`text` must be an array of one type.*None"),
+        (["a", np.nan], TypeError, "`text` must hold strings. Received: nan"),
+        (["a", 3], TypeError, "`text` must hold strings. Received: 3"),
+        (3, TypeError, "`text` must hold strings. Received: 3"),
+        (np.ones(2), TypeError, "`text` must hold strings. Received: 1.0"),
+        (tf.constant([1]), TypeError, "`text` must hold strings. Received: <tf.Tensor"),
+        ([["a"], ["b", "c"]], ValueError, "`text` .*rows have different lengths"),
+        (["a", ["b"]], ValueError, "`text` .*rows have different lengths"),
+    ],
+)
+def test_texts_that_are_no_strings_are_refused(text, error, message):
+    with pytest.raises(error, match=message):
+        encode_text(text, 4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ab",
+        ["ab"],
+        [b"ab"],
+        np.array("ab"),
+        np.array(["ab"], object),
+        tf.constant("ab"),
+    ],
+)
+def test_strings_bytes_and_tensors_are_texts(text):
+    assert decode_text(np.reshape(encode_text(text, 3), [1, 3])) == ["ab "]
 
 
 def test_shape_is_known_in_a_pipeline():

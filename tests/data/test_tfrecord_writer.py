@@ -75,20 +75,20 @@ def test_an_error_while_renaming_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_until_all_files_are_complete_no_pattern_finds_them(tmp_path, monkeypatch):
-    real, found = tfrecord_writer._example, []
+def test_no_pattern_matches_files_before_all_are_complete(tmp_path, monkeypatch):
+    real, actual = tfrecord_writer._example, []
 
     def looks(*args):
-        found.extend(tmp_path.glob("*.tfrecord"))
-        found.extend(tf.io.gfile.glob(f"{tmp_path}/x*"))
+        actual.extend(tmp_path.glob("*.tfrecord"))
+        actual.extend(tf.io.gfile.glob(f"{tmp_path}/x*"))
         return real(*args)
 
     monkeypatch.setattr(tfrecord_writer, "_example", looks)
     write_tfrecords(holed_data(6), tmp_path / "x", shards=3)
-    assert found == []
+    assert actual == []
 
 
-def test_files_that_are_there_are_never_overwritten_nor_mixed_with(tmp_path):
+def test_existing_files_are_never_overwritten(tmp_path):
     files = write_tfrecords(holed_data(4), tmp_path / "x", shards=2)
     with pytest.raises(FileExistsError, match=f"2 of its files.*{files[0]}"):
         write_tfrecords(holed_data(4), tmp_path / "x", shards=1)
@@ -96,10 +96,10 @@ def test_files_that_are_there_are_never_overwritten_nor_mixed_with(tmp_path):
     write_tfrecords(holed_data(4), tmp_path / "y", shards=1)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/no"):
         write_tfrecords(holed_data(2), tmp_path / "no" / "x")
-    with pytest.raises(ValueError, match="`path` must end in the beginning"):
+    with pytest.raises(ValueError, match="`path` must end in the prefix"):
         write_tfrecords(holed_data(2), f"{tmp_path}/")
 
 

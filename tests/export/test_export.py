@@ -366,7 +366,9 @@ def test_signals_leave_nothing_behind(kind, model, tmp_path, monkeypatch, capsys
 
 def test_a_model_that_diverged_is_not_published(tmp_path):
     model = tiny_model("a")
-    model.decoders[0].weights[0].assign(np.nan * model.decoders[0].weights[0])
+    model.networks.decoders["a"].weights[0].assign(
+        np.nan * model.networks.decoders["a"].weights[0]
+    )
     with pytest.raises(publish.ExportError, match="answers .* with NaN"):
         publish.publish(model, tmp_path / "serving")
     assert list((tmp_path / "serving").iterdir()) == []

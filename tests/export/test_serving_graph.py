@@ -59,28 +59,42 @@ def paths(layers):
 
 def test_encode_runs_every_encoder_and_no_decoder(nodes, model):
     read = variables(nodes[ENCODE])
-    assert read >= paths([*model.encoders, *model.experts])
-    assert not read & paths(model.decoders)
+    assert read >= paths(
+        [*model.networks.encoders.values(), *model.networks.experts.values()]
+    )
+    assert not read & paths(model.networks.decoders.values())
 
 
 def test_sample_runs_every_decoder_and_no_encoder(nodes, model):
     read = variables(nodes[SAMPLE])
-    assert read >= paths(model.decoders)
+    assert read >= paths(model.networks.decoders.values())
     assert not read & paths(
-        [*model.encoders, *model.experts, *model.style_experts.values()]
+        [
+            *model.networks.encoders.values(),
+            *model.networks.experts.values(),
+            *model.networks.style_experts.values(),
+        ]
     )
 
 
 @pytest.mark.parametrize("name", [RECONSTRUCT, IMPUTE, LOG_LIKELIHOOD])
 def test_the_others_run_encoders_and_decoders(nodes, model, name):
-    networks = [*model.encoders, *model.experts, *model.decoders]
+    networks = [
+        *model.networks.encoders.values(),
+        *model.networks.experts.values(),
+        *model.networks.decoders.values(),
+    ]
     assert variables(nodes[name]) >= paths(networks)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_no_signature_touches_the_optimizer_or_metrics(nodes, model, name):
-    networks = [*model.encoders, *model.experts, *model.decoders]
-    networks += model.style_experts.values()
+    networks = [
+        *model.networks.encoders.values(),
+        *model.networks.experts.values(),
+        *model.networks.decoders.values(),
+    ]
+    networks += model.networks.style_experts.values()
     assert variables(nodes[name]) <= paths(networks)
     assert model.optimizer.variables
 

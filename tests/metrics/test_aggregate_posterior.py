@@ -11,7 +11,8 @@ from scipy import integrate, stats
 from sklearn.mixture import GaussianMixture
 
 from tests import closed_forms
-from tests.tiny_models import experts_of, tiny_batch, tiny_model
+from tests.metrics.shared_models import shared_model
+from tests.tiny_models import experts_of, tiny_batch
 from tf_mopoe import MVAE
 from tf_mopoe.metrics.aggregate_posterior import (
     aggregate_posterior_samples,
@@ -41,8 +42,9 @@ def banana_of_three(rows=300):
     return np.stack(columns, axis=1).astype("float32")
 
 
+@pytest.mark.integration
 def test_draws_of_each_row_have_the_moments_of_its_posterior():
-    model = tiny_model(cls=MVAE)  # one component, with the prior as one more expert
+    model = shared_model(cls=MVAE)  # one component, with the prior as one more expert
     rows = tiny_batch(rows=2)
     copies = {name: np.repeat(value, COPIES, axis=0) for name, value in rows.items()}
     flags = {
@@ -65,7 +67,7 @@ def test_draws_of_each_row_have_the_moments_of_its_posterior():
 
 
 def test_draws_are_those_of_the_seed():
-    model, rows = tiny_model(), tiny_batch()
+    model, rows = shared_model(), tiny_batch()
     first, again, other = (
         aggregate_posterior_samples(model, rows, seed=seed, batch_size=3)
         for seed in (0, 0, 1)
@@ -74,11 +76,11 @@ def test_draws_are_those_of_the_seed():
     assert np.all(first != other)
 
 
-def test_values_that_are_missing_without_a_flag_are_named():
+def test_nan_without_a_flag_is_refused():
     rows = tiny_batch()
     rows["b"][2] = np.nan
     with pytest.raises(ValueError, match="Modality 'b' must hold"):
-        aggregate_posterior_samples(tiny_model(), rows)
+        aggregate_posterior_samples(shared_model(), rows)
 
 
 @pytest.mark.parametrize(("rows", "kind"), [(40, "full"), (39, "diag")])
@@ -146,17 +148,19 @@ def banana_flow():
     return flow
 
 
+@pytest.mark.integration
 def test_flow_is_nearer_to_a_banana_than_a_gaussian(banana_flow):
     training, unseen = banana(1000, 0), banana(1000, 1)
     gaussian = stats.multivariate_normal(training.mean(axis=0), np.cov(training.T))
     truth = stats.norm.logpdf(unseen[:, 0]) + stats.norm.logpdf(
         unseen[:, 1], unseen[:, 0] ** 2, 0.3
     )
-    found = np.mean(banana_flow.log_prob(unseen))
-    assert found > np.mean(gaussian.logpdf(unseen)) + 1.0
-    assert truth.mean() - 0.4 < found < truth.mean()
+    actual = np.mean(banana_flow.log_prob(unseen))
+    assert actual > np.mean(gaussian.logpdf(unseen)) + 1.0
+    assert truth.mean() - 0.4 < actual < truth.mean()
 
 
+@pytest.mark.integration
 def test_density_of_flow_integrates_to_one_and_is_that_of_its_samples(banana_flow):
     x, y = np.linspace(-6, 6, 400), np.linspace(-8, 30, 1200)
     points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).astype("float32")
@@ -176,11 +180,12 @@ def test_density_of_flow_integrates_to_one_and_is_that_of_its_samples(banana_flo
     )
     for column, mean in enumerate([x[:, np.newaxis], y]):
         error = 4 * drawn[:, column].numpy().std() / np.sqrt(5000)
-        found = drawn[:, column].numpy().mean()
-        assert found == pytest.approx(integral(mean * density), abs=error + 0.02)
+        actual = drawn[:, column].numpy().mean()
+        assert actual == pytest.approx(integral(mean * density), abs=error + 0.02)
 
 
-def test_flow_answers_the_same_compiled_and_for_a_single_latent(banana_flow):
+@pytest.mark.integration
+def test_flow_gives_the_same_values_compiled_and_for_a_single_latent(banana_flow):
     points = banana(3, 2)
     expected = banana_flow.log_prob(points)
     compiled = tf.function(banana_flow.log_prob)(points)
@@ -193,6 +198,7 @@ def test_flow_answers_the_same_compiled_and_for_a_single_latent(banana_flow):
     )
 
 
+@pytest.mark.integration
 def test_two_layers_bend_every_one_of_three_dimensions():
     flow = fit_flow(banana_of_three(), **SMALL)
     z = np.ones((1, 3), "float32")
@@ -201,21 +207,23 @@ def test_two_layers_bend_every_one_of_three_dimensions():
     assert np.all(np.abs(plus + minus - 2 * middle) > 1e-2)
 
 
+@pytest.mark.integration
 def test_flow_depends_on_its_seed_alone():
     latents, states = banana_of_three(), []
-    found = []
+    actual = []
     for global_seed, seed in [(1, 0), (2, 0), (2, 1)]:
         keras.utils.set_random_seed(global_seed)
         before = random.getstate(), np.random.get_state()[1].copy()
         flow = fit_flow(latents, **SMALL, seed=seed)
         states.append(random.getstate() == before[0])
         states.append(np.all(np.random.get_state()[1] == before[1]))
-        found.append(flow.log_prob(latents).numpy())
-    np.testing.assert_array_equal(found[0], found[1])
-    assert np.any(found[0] != found[2])
+        actual.append(flow.log_prob(latents).numpy())
+    np.testing.assert_array_equal(actual[0], actual[1])
+    assert np.any(actual[0] != actual[2])
     assert all(states), "a global generator was used"
 
 
+@pytest.mark.integration
 def test_training_that_diverges_leaves_the_best_epoch_which_may_be_the_start():
     """At the start: a Gaussian, of rows at random though they come in order."""
     latents = np.random.default_rng(0).normal([3, -2], [2, 0.5], size=(500, 2))
@@ -237,6 +245,8 @@ def test_training_that_diverges_leaves_the_best_epoch_which_may_be_the_start():
         (banana(30, 0), {"hidden": (2.5,)}, TypeError, "`hidden`"),
     ],
 )
-def test_what_no_flow_can_be_fitted_to_is_refused(latents, options, error, message):
+def test_latents_and_settings_that_no_flow_fits_are_refused(
+    latents, options, error, message
+):
     with pytest.raises(error, match=message):
         fit_flow(latents, **options)

@@ -1,4 +1,4 @@
-"""The judges: what they see, that they learn, and that seeds are their own."""
+"""Classifiers: their inputs, what they learn, and their seeds."""
 
 import random
 
@@ -39,13 +39,13 @@ def made_texts(rows, seed=0):
 
 
 @pytest.fixture(scope="module")
-def image_judge():
+def image_classifier():
     images, labels = made_images(400)
     return train_classifier(images, labels, num_classes=4, seed=1)
 
 
 @pytest.fixture(scope="module")
-def text_judge():
+def text_classifier():
     texts, flags = made_texts(400)
     small = texts.astype(np.uint8)  # no image
     return train_classifier(small, flags, num_symbols=SYMBOLS, epochs=12)
@@ -94,24 +94,26 @@ def test_a_shape_without_a_network_is_refused(shape, symbols):
         default_classifier(shape, 2, num_symbols=symbols)
 
 
-def test_classes_of_images_are_learnt(image_judge):
+@pytest.mark.integration
+def test_classes_of_images_are_learnt(image_classifier):
     images, labels = made_images(200, seed=1)
-    assert classifier_accuracy(image_judge, images, labels) > 0.97
-    assert classifier_accuracy(image_judge, images / 255.0, labels) > 0.97
-    by_hand = np.argmax(image_judge.predict(images / 255.0, verbose=0), axis=1)
+    assert classifier_accuracy(image_classifier, images, labels) > 0.97
+    assert classifier_accuracy(image_classifier, images / 255.0, labels) > 0.97
+    by_hand = np.argmax(image_classifier.predict(images / 255.0, verbose=0), axis=1)
     wrong = (labels + (np.arange(200) < 50)) % 4
-    accuracy = classifier_accuracy(image_judge, images, wrong)
+    accuracy = classifier_accuracy(image_classifier, images, wrong)
     assert accuracy == pytest.approx(np.mean(by_hand == wrong))
 
 
-def test_attributes_of_texts_are_learnt(text_judge):
+@pytest.mark.integration
+def test_attributes_of_texts_are_learnt(text_classifier):
     texts, flags = made_texts(300, seed=1)
-    precision = average_precision(text_judge, texts.astype(np.uint8), flags)
+    precision = average_precision(text_classifier, texts.astype(np.uint8), flags)
     assert precision.shape == (2,)
     assert precision.min() > 0.9 > flags.mean() + 0.2
     # Trained anew with flags of other rows it would know nothing.
     shuffled = np.random.default_rng(0).permutation(flags)
-    assert average_precision(text_judge, texts, shuffled).max() < 0.75
+    assert average_precision(text_classifier, texts, shuffled).max() < 0.75
 
 
 def test_average_precision_is_that_of_numpy_and_nan_where_it_is_not_defined():
@@ -122,20 +124,21 @@ def test_average_precision_is_that_of_numpy_and_nan_where_it_is_not_defined():
     for k in (0, 2):
         ranked = flags[np.argsort(-scores[:, k]), k]
         expected[k] = (np.cumsum(ranked) / np.arange(1, 41))[ranked].mean()
-    found = average_precision_of_scores(scores, flags)
-    np.testing.assert_allclose(found, expected)
+    actual = average_precision_of_scores(scores, flags)
+    np.testing.assert_allclose(actual, expected)
     with pytest.raises(ValueError, match="one output for each attribute"):
         average_precision_of_scores(scores[:, :3], flags)
 
 
-def test_features_are_what_the_last_layer_weighs_without_dropout(image_judge):
+@pytest.mark.integration
+def test_features_are_what_the_last_layer_weighs_without_dropout(image_classifier):
     x = made_images(20)[0] / 255.0
-    features = classifier_features(image_judge)
-    kernel, bias = image_judge.layers[-1].get_weights()
+    features = classifier_features(image_classifier)
+    kernel, bias = image_classifier.layers[-1].get_weights()
     for training in (None, True):
-        found = np.asarray(features(x, training=training))
+        actual = np.asarray(features(x, training=training))
         np.testing.assert_allclose(
-            found @ kernel + bias, classifier_logits(image_judge, x), atol=1e-4
+            actual @ kernel + bias, classifier_logits(image_classifier, x), atol=1e-4
         )
     with pytest.raises(ValueError, match="before its last"):
         classifier_features(
@@ -143,6 +146,7 @@ def test_features_are_what_the_last_layer_weighs_without_dropout(image_judge):
         )
 
 
+@pytest.mark.integration
 def test_a_seed_gives_one_classifier_and_leaves_other_random_numbers_alone():
     rng = np.random.default_rng(0)
     x, flags = rng.normal(size=(30, 3)).astype("float32"), rng.random((30, 2)) < 0.5
@@ -170,7 +174,7 @@ def test_a_seed_gives_one_classifier_and_leaves_other_random_numbers_alone():
     assert lengths == 2 * [20, *[3] * 20]
 
 
-def test_a_seed_is_of_every_layer_and_none_is_keras_own():
+def test_the_seed_covers_every_layer_and_none_uses_the_global_seed():
     def weights(seed):
         network = default_classifier((8, 8, 1), 2, seed=seed)
         return [w for w in network.get_weights() if w.ndim > 1]
@@ -195,7 +199,7 @@ def test_wrong_labels_are_refused():
         (labels, None, r"bool \[N, A\]"),
         (labels[:, np.newaxis], None, "astype"),
         (labels[:, np.newaxis] > 1, 4, "leave out `num_classes`"),
-        (labels[:-1], 4, "one for each of the 10 rows. Received: 9"),
+        (labels[:-1], 4, "entry for each of the 10 rows. Received: 9"),
     ):
         with pytest.raises(ValueError, match=message):
             train_classifier(images, wrong, num_classes=classes)

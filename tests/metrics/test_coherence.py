@@ -7,9 +7,17 @@ import tensorflow as tf
 from scipy import special, stats
 
 from tests import closed_forms
-from tests.tiny_models import LATENT_DIM, experts_of, fix_noise, tiny_batch, tiny_model
+from tests.metrics.coherence_models import (
+    NAMES,
+    STYLE,
+    decoded_by_hand,
+    linear_classifiers,
+    logits_by_hand,
+    random_model,
+    shared_random_model,
+)
+from tests.tiny_models import LATENT_DIM, experts_of, fix_noise, tiny_batch
 from tf_mopoe import Modality, MoPoEVAE, nets
-from tf_mopoe.distributions import noise
 from tf_mopoe.metrics.attribute_coherence import attribute_coherence
 from tf_mopoe.metrics.coherence import (
     conditional_coherence,
@@ -18,10 +26,9 @@ from tf_mopoe.metrics.coherence import (
 )
 from tf_mopoe.metrics.subset_samples import subset_latents
 
-NAMES = ("a", "b", "c")
 SUBSETS = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
 SUBSET_NAMES = ["a", "b", "c", "a+b", "a+c", "b+c", "a+b+c"]
-CLASSES, SIZE, STYLE = 4, 6, 2
+CLASSES, SIZE = 4, 6
 ROWS = 203  # no multiple of the batch size
 
 
@@ -61,13 +68,15 @@ def good_model():
         CLASSES,
         seed=0,
     )
-    for index, (name, basis) in enumerate(bases().items()):
-        model.encoders[index].set_weights([basis[:CLASSES].T])
+    for name, basis in bases().items():
+        model.networks.encoders[name].set_weights([basis[:CLASSES].T])
         rows = basis[: CLASSES + sizes[name]]
-        model.decoders[index].set_weights([rows, np.zeros(SIZE)])
-        model.experts[index].loc.set_weights([3 * np.eye(CLASSES), np.zeros(CLASSES)])
+        model.networks.decoders[name].set_weights([rows, np.zeros(SIZE)])
+        model.networks.experts[name].loc.set_weights(
+            [3 * np.eye(CLASSES), np.zeros(CLASSES)]
+        )
         log_variance = np.full(CLASSES, 2 * np.log(0.3))
-        model.experts[index].log_variance.set_weights(
+        model.networks.experts[name].log_variance.set_weights(
             [np.zeros([CLASSES, CLASSES]), log_variance]
         )
     return model
@@ -89,10 +98,13 @@ def values_of(table):
 
 def make_decoders_ignore_z(model, shown):
     """Each decodes the class `shown[m]`, whatever z is."""
-    for decoder, basis, k in zip(model.decoders, bases().values(), shown, strict=True):
+    for decoder, basis, k in zip(
+        model.networks.decoders.values(), bases().values(), shown, strict=True
+    ):
         decoder.set_weights([0 * decoder.get_weights()[0], 2 * basis[k]])
 
 
+@pytest.mark.integration
 def test_a_good_model_has_coherence_near_one_though_classifiers_have_dropout():
     data, labels = good_data()
     model, classifiers = good_model(), good_classifiers()
@@ -115,6 +127,7 @@ def test_a_good_model_has_coherence_near_one_though_classifiers_have_dropout():
         assert np.mean(np.argmax(logits, axis=-1) == labels) < 0.9
 
 
+@pytest.mark.integration
 def test_labels_at_random_have_chance_coherence():
     data, _ = good_data()
     labels = np.random.default_rng(5).integers(CLASSES, size=ROWS)
@@ -124,7 +137,8 @@ def test_labels_at_random_have_chance_coherence():
     assert np.all((low <= ROWS * values_of(table)) & (ROWS * values_of(table) <= high))
 
 
-def test_decoders_that_ignore_z_have_the_share_of_the_class_that_they_show():
+@pytest.mark.integration
+def test_decoders_that_ignore_z_have_the_frequency_of_the_class_they_show():
     """Chance. The joint coherence can't tell: constants agree or they don't."""
     data, labels = good_data()
     model, classifiers = good_model(), good_classifiers()
@@ -136,39 +150,6 @@ def test_decoders_that_ignore_z_have_the_share_of_the_class_that_they_show():
     assert joint_coherence(model, classifiers, num_samples=50) == 0.0
     make_decoders_ignore_z(model, (2, 2, 2))
     assert joint_coherence(model, classifiers, num_samples=50) == 1.0
-
-
-def random_model(names=NAMES):
-    """Smooth networks; z decides much of what they decode. "b" has a style."""
-    model = tiny_model(names, options={"b": {"style_dim": STYLE}})
-    for expert, decoder in zip(model.experts, model.decoders, strict=True):
-        expert.loc.set_weights([4 * expert.loc.get_weights()[0], np.zeros(LATENT_DIM)])
-        kernel, bias, *last = decoder.get_weights()
-        decoder.set_weights([3 * kernel, bias, last[0], 0 * last[1]])
-    return model
-
-
-def linear_classifiers(sizes, outputs, seed=3):
-    rng = np.random.default_rng(seed)
-    classifiers = {}
-    for name, shape in sizes.items():
-        layers = [keras.layers.Flatten(), keras.layers.Dense(outputs)]
-        classifiers[name] = keras.Sequential([keras.Input(shape), *layers])
-        kernel, bias = classifiers[name].get_weights()
-        layers[1].set_weights([rng.normal(size=kernel.shape), bias])
-    return classifiers
-
-
-def logits_by_hand(classifier, x):
-    kernel, bias = classifier.get_weights()
-    return x.reshape(len(x), -1) @ kernel.astype(np.float64) + bias
-
-
-def decoded_by_hand(decoder, z, style=None):
-    first, first_bias, last, last_bias = decoder.get_weights()
-    latent = z if style is None else np.concatenate([z, style], axis=1)
-    hidden = np.tanh(latent @ first.astype(np.float64) + first_bias)
-    return hidden @ last.astype(np.float64) + last_bias
 
 
 def subset_moments(model, data):
@@ -207,7 +188,7 @@ def logits_of_all(model, data, classifiers, posterior, latent):
             ],
             axis=1,
         )
-        for name, decoder in zip(NAMES, model.decoders, strict=True)
+        for name, decoder in zip(NAMES, model.networks.decoders.values(), strict=True)
     }
 
 
@@ -216,7 +197,7 @@ def test_counts_are_those_of_numpy_for_every_subset_and_target(
     monkeypatch, posterior, latent
 ):
     fix_noise(monkeypatch, NOISE)
-    model, data = random_model(), tiny_batch(NAMES, rows=300)
+    model, data = shared_random_model(), tiny_batch(NAMES, rows=300)
     labels = np.random.default_rng(2).integers(3, size=300)
     classifiers = linear_classifiers({"a": (3,), "b": (4,), "c": (2,)}, 3)
     options = {"posterior": posterior, "latent": latent, "batch_size": 128}
@@ -236,7 +217,7 @@ def average_precision_by_hand(scores, flags):
 
 
 def test_attributes_have_the_average_precisions_of_numpy():
-    model, data = random_model(), tiny_batch(NAMES, rows=50)
+    model, data = shared_random_model(), tiny_batch(NAMES, rows=50)
     flags = np.random.default_rng(2).random((50, 3)) < 0.4
     flags[:, 2] = False
     classifiers = linear_classifiers({"a": (3,), "b": (4,), "c": (2,)}, 3)
@@ -244,13 +225,13 @@ def test_attributes_have_the_average_precisions_of_numpy():
     logits = logits_of_all(model, data, classifiers, "product", "mean")
     for s, subset in enumerate(SUBSET_NAMES):
         for name in NAMES:
-            found = table[subset][name]
+            actual = table[subset][name]
             expected = [
                 average_precision_by_hand(logits[name][:, s, k], flags[:, k])
                 for k in range(2)
             ]
-            np.testing.assert_allclose(found[:2], expected, rtol=1e-6)
-            assert np.isnan(found[2])  # no row has it
+            np.testing.assert_allclose(actual[:2], expected, rtol=1e-6)
+            assert np.isnan(actual[2])  # no row has it
     means = mean_by_number_given(table, targets="given")
     np.testing.assert_allclose(
         means["1"], np.mean([table[name][name][:2] for name in NAMES])
@@ -261,7 +242,7 @@ def test_a_draw_from_the_mixture_is_one_of_its_subsets_products_with_equal_chanc
     monkeypatch,
 ):
     fix_noise(monkeypatch)  # a draw from a product is its mean
-    model, rows = random_model(), 2000
+    model, rows = shared_random_model(), 2000
     data = {name: np.repeat(x, rows, 0) for name, x in tiny_batch(NAMES, 1).items()}
     seed = tf.constant([0, 1])
     z = subset_latents(model, data, posterior="mixture", latent="sample", seed=seed)
@@ -277,7 +258,7 @@ def test_a_draw_from_the_mixture_is_one_of_its_subsets_products_with_equal_chanc
 
 
 def test_draws_of_latents_follow_the_products_and_the_seed():
-    model, rows = random_model(), 4000
+    model, rows = shared_random_model(), 4000
     data = {name: np.repeat(x, rows, 0) for name, x in tiny_batch(NAMES, 1).items()}
     kind = {"posterior": "product", "latent": "sample"}
     z, again, other = (
@@ -293,52 +274,7 @@ def test_draws_of_latents_follow_the_products_and_the_seed():
     assert not np.any(z == other)
 
 
-def test_joint_coherence_of_given_latents_is_the_count_of_numpy(monkeypatch):
-    fix_noise(monkeypatch, NOISE)  # the style's
-    model = random_model()
-    z = np.random.default_rng(4).normal(size=(90, LATENT_DIM))
-    style = np.full([90, STYLE], NOISE)
-    sizes = {"a": (3,), "b": (4,), "c": (2,)}
-    classifiers = linear_classifiers(sizes, 2)
-    logits = np.stack(
-        [
-            logits_by_hand(
-                classifiers[name],
-                decoded_by_hand(decoder, z, style if name == "b" else None),
-            )
-            for name, decoder in zip(NAMES, model.decoders, strict=True)
-        ]
-    )  # [M, N, O]
-    found = joint_coherence(model, classifiers, latents=z, batch_size=32)
-    first = logits[..., 1] > logits[..., 0]
-    agree = np.mean((first.sum(axis=0) == 0) | (first.sum(axis=0) == 3))
-    assert found == pytest.approx(agree)
-    assert 0 < agree < 1
-    by_attribute = joint_coherence(model, classifiers, latents=z, attributes=True)
-    count = np.sum(logits > 0, axis=0)  # [N, A]
-    expected = np.mean((count == 0) | (count == 3))
-    assert by_attribute == pytest.approx(expected)
-    assert abs(expected - agree) > 0.02  # what an argmax over attributes would say
-
-
-def test_joint_coherence_by_default_is_that_of_samples_of_the_model():
-    model = random_model()
-    classifiers = linear_classifiers({"a": (3,), "b": (4,), "c": (2,)}, 3)
-    z_seed, style_seed = noise.split_seed(noise.stateless_seed(8))
-    z = noise.standard_normal([300, model.latent_dim], z_seed)
-    style = noise.standard_normal([300, STYLE], noise.fold_in(style_seed, 1))
-    samples = model.decode(z, {"b": style})
-    shown = np.stack(
-        [
-            np.argmax(logits_by_hand(classifiers[name], x.numpy()), axis=-1)
-            for name, x in samples.items()
-        ]
-    )
-    found = joint_coherence(model, classifiers, num_samples=300, seed=8, batch_size=77)
-    assert found == pytest.approx(np.mean((shown == shown[0]).all(axis=0)))
-    assert 0 < found < 1
-
-
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["integer_categorical", "categorical"])
 def test_classifiers_see_the_most_probable_text(kind):
     """Not the probabilities, which no classifier of texts has seen."""
@@ -365,7 +301,9 @@ def test_classifiers_see_the_most_probable_text(kind):
     classifiers = linear_classifiers({"a": (3,), "text": (length, symbols)}, 3)
     table = conditional_coherence(model, data, labels, classifiers, latent="mean")
     z = model.subset_posteriors(data).loc.numpy()[:, 0]  # of "a"
-    logits = decoded_by_hand(model.decoders[1], z).reshape(rows, length, symbols)
+    logits = decoded_by_hand(model.networks.decoders["text"], z).reshape(
+        rows, length, symbols
+    )
     accuracy = [
         np.mean(np.argmax(logits_by_hand(classifiers["text"], x), axis=-1) == labels)
         for x in (
@@ -390,7 +328,7 @@ def test_means_by_number_are_over_subsets_of_one_size_and_chosen_targets():
     assert others == pytest.approx({"1": 0.3})
     probes = {"a": 0.2, "b": 0.4, "a+b": 0.5}
     assert mean_by_number_given(probes) == pytest.approx({"1": 0.3, "2": 0.5})
-    with pytest.raises(ValueError, match="has none to choose"):
+    with pytest.raises(ValueError, match="`targets` must be left out"):
         mean_by_number_given(probes, targets="given")
     with pytest.raises(ValueError, match="must be one of"):
         mean_by_number_given(table, targets="others")
@@ -422,10 +360,10 @@ def test_wrong_arguments_are_named():
         joint_coherence(model, classifiers, latents=np.zeros([4, CLASSES + 1]))
 
 
-def test_a_diverged_model_is_an_error_not_a_class():
+def test_logits_of_a_diverged_model_are_an_error():
     data, labels = good_data()
     model = good_model()
-    kernel, bias = model.decoders[0].get_weights()
-    model.decoders[0].set_weights([kernel, bias + np.nan])
+    kernel, bias = model.networks.decoders["a"].get_weights()
+    model.networks.decoders["a"].set_weights([kernel, bias + np.nan])
     with pytest.raises(ValueError, match="finite logits"):
         conditional_coherence(model, data, labels, good_classifiers())

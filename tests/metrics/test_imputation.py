@@ -1,5 +1,7 @@
 """Errors and intervals of imputation, where the right answer is known."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from tests import closed_forms
+from tests.metrics.shared_models import shared_model
 from tests.tiny_models import LATENT_DIM, experts_of, tiny_batch, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
 from tf_mopoe.metrics import imputation
@@ -28,6 +31,7 @@ OFFSETS = {name: RNG.normal(size=size) for name, size in SIZES.items()}
 STYLE_KERNEL = 0.7 * RNG.normal(size=(STYLE_DIM, SIZES["c"]))
 
 
+@functools.cache
 def exact_model(scale_factor=1.0):
     """x_m = z W_m + s_m V_m + b_m + scale_m noise, its encoders the true posterior."""
     modalities = [
@@ -42,7 +46,12 @@ def exact_model(scale_factor=1.0):
         for name, size in SIZES.items()
     ]
     model = MoPoEVAE(modalities, LATENT_DIM, prior_expert="every_subset", seed=0)
-    for name, expert, decoder in zip(SIZES, model.experts, model.decoders, strict=True):
+    for name, expert, decoder in zip(
+        SIZES,
+        model.networks.experts.values(),
+        model.networks.decoders.values(),
+        strict=True,
+    ):
         kernel = KERNELS[name]
         precision = np.sum(kernel**2, axis=1) / SCALES[name] ** 2
         to_z = kernel.T / SCALES[name] ** 2 / precision
@@ -98,25 +107,25 @@ def test_error_of_the_exact_model_is_that_of_the_conditional_mean():
     ]
     for given, target in [("a", "b"), ("a", "c"), ("b", "a"), ("b", "c"), ("ab", "c")]:
         expected = rmse(test[target], conditional(test, given, target)[0])
-        found = errors["+".join(given)][target]
-        np.testing.assert_allclose(found["model"], expected, rtol=1e-4)
+        result = errors["+".join(given)][target]
+        np.testing.assert_allclose(result["model"], expected, rtol=1e-4)
 
 
-def test_the_mean_of_the_rows_themselves_errs_by_their_standard_deviation():
+def test_error_of_the_training_mean_on_training_rows_is_their_standard_deviation():
     train = tiny_batch("abc", rows=30)
-    errors = imputation_error(tiny_model("abc"), train, train)
+    errors = imputation_error(shared_model("abc"), train, train)
     for by_target in errors.values():
-        for target, found in by_target.items():
+        for target, result in by_target.items():
             expected = np.sqrt(train[target].var(axis=0).mean())
-            np.testing.assert_allclose(found["mean"], expected, rtol=1e-5)
+            np.testing.assert_allclose(result["mean"], expected, rtol=1e-5)
 
 
-def test_ridge_is_that_of_the_source_which_is_best_in_training():
+def test_ridge_uses_the_source_with_the_smallest_training_error():
     """In training "c" follows "a", in test it follows "b"."""
     train, test = tiny_batch("abc", rows=60), tiny_batch("abc", rows=40, seed=2)
     train["c"] = train["a"][:, :2] + 0.3 * train["c"]
     test["c"] = 4 * test["b"][:, :2] + 3
-    errors = imputation_error(tiny_model("abc"), train, test, num_train=50)
+    errors = imputation_error(shared_model("abc"), train, test, num_train=50)
     by_hand = {}
     for source in "ab":
         scaler = StandardScaler().fit(train[source][:50])
@@ -131,6 +140,7 @@ def test_ridge_is_that_of_the_source_which_is_best_in_training():
     assert errors["a+b"]["c"]["ridge"] == errors["a"]["c"]["ridge"]
 
 
+@pytest.mark.integration
 def test_many_inputs_are_reduced_to_principal_components():
     rng = np.random.default_rng(0)
     model = tiny_model(["a", wide_modality()])
@@ -144,15 +154,15 @@ def test_many_inputs_are_reduced_to_principal_components():
     features = [pca.transform(scaler.transform(x["wide"])) for x in (train, test)]
     ridge = RidgeCV(alphas=ALPHAS).fit(features[0], train["a"])
     expected = rmse(test["a"], ridge.predict(features[1]))
-    found = imputation_error(model, train, test)["wide"]["a"]["ridge"]
-    np.testing.assert_allclose(found, expected, rtol=1e-2)
+    result = imputation_error(model, train, test)["wide"]["a"]["ridge"]
+    np.testing.assert_allclose(result, expected, rtol=1e-2)
     whole = RidgeCV(alphas=ALPHAS).fit(scaler.transform(train["wide"]), train["a"])
     unreduced = rmse(test["a"], whole.predict(scaler.transform(test["wide"])))
     assert abs(unreduced - expected) > 0.05 * expected
 
 
 def test_penalty_is_chosen_on_some_of_many_outputs(monkeypatch):
-    monkeypatch.setattr(imputation, "MOST_OUTPUTS", 2)
+    monkeypatch.setattr(imputation, "MAX_OUTPUTS", 2)
     train, test = tiny_batch("ab", rows=30), tiny_batch("ab", rows=30, seed=2)
     train["a"][:, 1] += 5 * train["b"][:, 0]  # between the two that are looked at
     scaler = StandardScaler().fit(train["b"])
@@ -161,8 +171,8 @@ def test_penalty_is_chosen_on_some_of_many_outputs(monkeypatch):
     assert few.alpha_ != RidgeCV(alphas=ALPHAS).fit(inputs, outputs).alpha_
     ridge = Ridge(few.alpha_).fit(inputs, outputs)
     expected = rmse(test["a"], ridge.predict(scaler.transform(test["b"])))
-    found = imputation_error(tiny_model("ab"), train, test)["b"]["a"]["ridge"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    result = imputation_error(shared_model("ab"), train, test)["b"]["a"]["ridge"]
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def wide_modality():
@@ -171,8 +181,8 @@ def wide_modality():
     )
 
 
-def test_mixture_stands_for_the_mean_over_the_subsets_of_what_is_given():
-    model, test = tiny_model("abc"), tiny_batch("abc")
+def test_mixture_decodes_the_mean_over_subsets_of_the_given_modalities():
+    model, test = shared_model("abc"), tiny_batch("abc")
     errors = imputation_error(model, test, test, posterior="mixture")
     loc, scale = experts_of(model, test)
     z = [
@@ -185,14 +195,16 @@ def test_mixture_stands_for_the_mean_over_the_subsets_of_what_is_given():
         )
         for row in range(8)
     ]
-    expected = rmse(test["c"], model.decoders[2](np.array(z, "float32")).numpy())
+    expected = rmse(
+        test["c"], model.networks.decoders["c"](np.array(z, "float32")).numpy()
+    )
     np.testing.assert_allclose(errors["a+b"]["c"]["model"], expected, rtol=1e-4)
     product = imputation_error(model, test, test)
     assert abs(product["a+b"]["c"]["model"] - expected) > 1e-3
     assert product["a"]["c"] == pytest.approx(errors["a"]["c"])
 
 
-def test_class_indices_are_scored_by_the_share_that_is_wrong():
+def test_class_indices_are_scored_by_the_fraction_of_wrong_ones():
     text = Modality(
         "text",
         (4,),
@@ -210,8 +222,8 @@ def test_class_indices_are_scored_by_the_share_that_is_wrong():
     for data in (train, test):  # nothing that the indices' size would tell
         data["a"] += 3 * (data["text"][:, :3] == 1)
     errors = imputation_error(model, train, test)
-    loc, _ = model.experts[0](model.encoders[0](test["a"]))
-    decoded = np.argmax(model.decoders[1](loc), axis=-1)
+    loc, _ = model.networks.experts["a"](model.networks.encoders["a"](test["a"]))
+    decoded = np.argmax(model.networks.decoders["text"](loc), axis=-1)
     frequent = stats.mode(train["text"], axis=0).mode
     assert errors["a"]["text"] == {
         "model": pytest.approx(np.mean(decoded != test["text"])),
@@ -225,22 +237,23 @@ def test_class_indices_are_scored_by_the_share_that_is_wrong():
     np.testing.assert_allclose(errors["text"]["a"]["ridge"], expected, rtol=1e-5)
 
 
+@pytest.mark.integration
 def test_uint8_counts_from_0_to_1():
     rng = np.random.default_rng(0)
     images = {name: rng.integers(256, size=(20, SIZES[name])) for name in "abc"}
     images = {name: value.astype("uint8") for name, value in images.items()}
     scaled = {name: (value / 255).astype("float32") for name, value in images.items()}
-    model = tiny_model("abc")
-    found = imputation_error(model, images, images)["a+b"]["c"]
-    assert found == pytest.approx(imputation_error(model, scaled, scaled)["a+b"]["c"])
-    assert found["mean"] < 0.5
+    model = shared_model("abc")
+    result = imputation_error(model, images, images)["a+b"]["c"]
+    assert result == pytest.approx(imputation_error(model, scaled, scaled)["a+b"]["c"])
+    assert result["mean"] < 0.5
     options = {"max_rows": 6, "num_samples": 39}
     coverage = [interval_coverage(model, x, **options) for x in (images, scaled)]
     assert coverage[0] == coverage[1]
 
 
-def test_rows_with_holes_count_where_all_that_is_asked_for_is_there():
-    model = tiny_model("abc")
+def test_rows_count_only_if_target_and_subset_are_present():
+    model = shared_model("abc")
     data = tiny_batch("abc", rows=40)
     flags = {
         "a": np.arange(40) % 4 != 0,
@@ -268,31 +281,32 @@ def test_rows_with_holes_count_where_all_that_is_asked_for_is_there():
     assert errors["b"]["c"]["mean"] == pytest.approx(rmse(known["c"], mean))
 
 
-def test_what_no_row_can_tell_is_nan():
+def test_results_without_rows_are_nan():
     data = tiny_batch("ab", rows=10)
     first = np.arange(10) < 5
     data["present"] = {"a": first, "b": ~first}
-    model = tiny_model("ab")
-    found = imputation_error(model, data, data)["a"]["b"]
-    assert np.isnan(found["model"])
-    assert np.isnan(found["mean"])
-    assert found["ridge"] is None
+    model = shared_model("ab")
+    result = imputation_error(model, data, data)["a"]["b"]
+    assert np.isnan(result["model"])
+    assert np.isnan(result["mean"])
+    assert result["ridge"] is None
     coverage = interval_coverage(model, data, num_samples=39)
     assert np.isnan(coverage["a"]["b"]["0.9"]["coverage"])
 
 
+@pytest.mark.integration
 def test_intervals_of_the_exact_model_hold_their_level():
     rows, model = 2000, exact_model()
     data = draws_of_the_exact_model(rows, seed=1)
     options = {"max_rows": None, "batch_size": 1000, "subsets": [["a"], ["b", "a"]]}
-    found = interval_coverage(model, data, **options)
-    assert {name: list(x) for name, x in found.items()} == {
+    result = interval_coverage(model, data, **options)
+    assert {name: list(x) for name, x in result.items()} == {
         "a": ["b", "c"],
         "a+b": ["c"],
     }
     narrow = interval_coverage(exact_model(0.5), data, levels=[0.8], **options)
     for given, target in [("a", "b"), ("a", "c"), ("ab", "c")]:
-        by_level = found["+".join(given)][target]
+        by_level = result["+".join(given)][target]
         assert list(by_level) == ["0.5", "0.8", "0.9", "0.95"]
         _, deviation = conditional(data, given, target)
         for level in (0.5, 0.8, 0.9, 0.95):
@@ -309,24 +323,25 @@ def test_intervals_of_the_exact_model_hold_their_level():
         assert narrow["+".join(given)][target]["0.8"]["coverage"] < 0.77
 
 
+@pytest.mark.integration
 def test_intervals_of_counts_include_their_ends():
     """Poisson(3): 80 % lie from 1 to 5, and with the ends 87 %."""
     counts = Modality("counts", (3,), likelihood="poisson")
     model = tiny_model(["a", counts])
-    last = model.decoders[1].layers[-2]
+    last = model.networks.decoders["counts"].layers[-2]
     last.set_weights([np.zeros_like(last.kernel), np.full(3, np.log(3.0))])
     x = np.random.default_rng(0).poisson(3, size=(60, 3))
     data = {**tiny_batch("a", rows=60), "counts": x.astype("float32")}
     # So many draws that the 10th and 90th percentiles are not in doubt.
     options = {"levels": [0.8], "num_samples": 2000, "subsets": [["a"]]}
-    found = interval_coverage(model, data, **options)["a"]["counts"]["0.8"]
-    assert found == {
+    result = interval_coverage(model, data, **options)["a"]["counts"]["0.8"]
+    assert result == {
         "coverage": pytest.approx(np.mean((x >= 1) & (x <= 5)), abs=0.01),
         "width": pytest.approx(4, abs=0.05),
     }
 
 
-def test_what_has_no_order_is_left_out():
+def test_elements_without_an_order_are_left_out_of_intervals():
     table = Modality("table", (5,), likelihood=[("categorical", 3), ("normal", 2)])
     text = Modality("text", (2,), likelihood="integer_categorical", num_classes=3)
     one_hot = Modality("one_hot", (3,), likelihood="categorical")
@@ -340,24 +355,25 @@ def test_what_has_no_order_is_left_out():
         "text": rng.integers(3, size=(20, 2)),
         "one_hot": classes,
     }
-    found = interval_coverage(model, data, num_samples=39, subsets=[["a"]])
-    assert list(found["a"]) == ["table"]
-    assert found["a"]["table"]["0.95"]["coverage"] == 0.0
+    result = interval_coverage(model, data, num_samples=39, subsets=[["a"]])
+    assert list(result["a"]) == ["table"]
+    assert result["a"]["table"]["0.95"]["coverage"] == 0.0
 
 
+@pytest.mark.integration
 def test_intervals_are_of_singles_and_of_all_but_one_and_of_the_first_rows():
-    model, data = tiny_model("abc"), tiny_batch("abc", rows=12)
+    model, data = shared_model("abc"), tiny_batch("abc", rows=12)
     options = {"num_samples": 39, "levels": [0.9]}
-    found = interval_coverage(model, data, max_rows=8, seed=1, **options)
-    assert list(found) == ["a", "b", "c", "a+b", "a+c", "b+c"]
+    result = interval_coverage(model, data, max_rows=8, seed=1, **options)
+    assert list(result) == ["a", "b", "c", "a+b", "a+c", "b+c"]
     first = {name: value[:8] for name, value in data.items()}
-    assert found == interval_coverage(model, first, seed=1, **options)
+    assert result == interval_coverage(model, first, seed=1, **options)
     other = interval_coverage(model, first, seed=2, **options)
-    assert found["a"]["b"]["0.9"]["width"] != other["a"]["b"]["0.9"]["width"]
+    assert result["a"]["b"]["0.9"]["width"] != other["a"]["b"]["0.9"]["width"]
 
 
 def test_errors_say_what_was_expected():
-    model, data = tiny_model("ab"), tiny_batch("ab")
+    model, data = shared_model("ab"), tiny_batch("ab")
     with pytest.raises(ValueError, match="`posterior` must be one of.*'average'"):
         imputation_error(model, data, data, posterior="average")
     with pytest.raises(ValueError, match=r"`test` must hold all.*none of: \['b'\]"):

@@ -101,7 +101,7 @@ def test_log1p_survives_its_configuration():
 )
 def test_a_model_takes_the_logarithm_of_counts_alone(shape, likelihood, columns):
     modality = Modality("x", shape, likelihood=likelihood)
-    encoder = MoPoEVAE([modality], 2).encoders[0]
+    encoder = MoPoEVAE([modality], 2).networks.encoders["x"]
     logs = [layer for layer in encoder.layers if isinstance(layer, Log1p)]
     assert [layer.columns for layer in logs] == ([] if columns is None else [columns])
     assert not logs or encoder.layers[0] is logs[0]
@@ -140,7 +140,7 @@ def test_calling_and_predicting_keep_16_bits_from_the_values_themselves(name, po
     policy(name)
     model = counts_model()
     model.compile("sgd")
-    expected = model.reconstruct(model.unpack_batch(COUNTS))["x"]
+    expected = model.call(model.unpack_batch(COUNTS))["x"]
     np.testing.assert_array_equal(model(COUNTS)["x"], expected)
     # A compiled step rounds to 16 bits elsewhere.
     predicted = model.predict(COUNTS, verbose=0)["x"]
@@ -149,7 +149,7 @@ def test_calling_and_predicting_keep_16_bits_from_the_values_themselves(name, po
 
 def test_float64_models_keep_the_digits_of_a_table_with_counts(policy):
     policy("float64")
-    encoder = counts_model().encoders[0]
+    encoder = counts_model().networks.encoders["x"]
     x = np.array([[1.0, 3.0, 0.0]])
     change = encoder.layers[0](x + [[1e-12, 0.0, 0.0]]) - encoder.layers[0](x)
     np.testing.assert_allclose(change, [[1e-12, 0.0, 0.0]], rtol=1e-3)

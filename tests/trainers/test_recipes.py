@@ -139,7 +139,7 @@ def test_models_are_the_published_ones(made):
     assert triple.count_params() == 1_411_826
     weights = [likelihood.num_variables for likelihood in triple.likelihoods]
     assert weights == [784, 3072, 8]
-    decoder = triple.decoders[0]
+    decoder = triple.networks.decoders["mnist"]
     assert decoder(np.zeros([1, 20]))[0, 0, 0, 0] == 0.5  # a sigmoid of nothing
 
 

@@ -36,7 +36,9 @@ def whole(tmp_path_factory):
 
 def test_the_first_number_that_is_not_finite_stops_by_name(tmp_path):
     def spoil(model):
-        model.experts[0].trainable_variables[0].assign(np.full([4, 2], np.inf))
+        model.networks.experts["a"].trainable_variables[0].assign(
+            np.full([4, 2], np.inf)
+        )
 
     with pytest.raises(RunError) as failed:
         run(tmp_path, At(spoil, epoch=1, batch=2), checkpoint_steps=2)

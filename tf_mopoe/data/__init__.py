@@ -1,4 +1,4 @@
-"""Data sets, readers, tf.data pipelines, and data with holes.
+"""Data sets, readers, tf.data pipelines, and missing modalities.
 
 The TFDS builders are imported by name: `tf_mopoe.data.poly_mnist`,
 `tf_mopoe.data.mnist_svhn_text`, `tf_mopoe.data.bimodal_celeba`.

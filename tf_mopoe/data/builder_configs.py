@@ -1,4 +1,4 @@
-"""What the TFDS builders share."""
+"""Shared parts of the TFDS builders: settings, hashes, the base class."""
 
 import hashlib
 import os
@@ -14,27 +14,27 @@ from tf_mopoe.data.errors import DataError
 def existing(
     field: str, path: str | os.PathLike[str] | None, *, folder: bool | None = None
 ) -> pathlib.Path | None:
-    """An absolute path that exists, or None.
+    """The path as an absolute one; None stays None.
 
     Args:
-      field: Its name, for the message.
-      path: The path; `~` is the home folder.
-      folder: Whether it must be a folder, or a file; None: either.
+      field: Name of the setting, for the message.
+      path: Path; `~` is the home folder.
+      folder: Whether it must be a folder or a file; None for either.
 
     Raises:
-      DataError: If there is nothing, or not of that kind.
+      DataError: If the path does not exist, or is not of that kind.
     """
     if path is None:
         return None
-    found = pathlib.Path(path).expanduser().absolute()
+    absolute = pathlib.Path(path).expanduser().absolute()
     kind = {True: "a folder", False: "a file", None: "a file or folder"}[folder]
-    if not found.exists() or (folder is not None and found.is_dir() != folder):
-        raise DataError(f"`{field}` must be {kind} that exists. Received: {found}.")
-    return found
+    if not absolute.exists() or (folder is not None and absolute.is_dir() != folder):
+        raise DataError(f"`{field}` must be {kind} that exists. Received: {absolute}.")
+    return absolute
 
 
 def content_hash(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Eight hexadecimal digits that stand for the files' content."""
+    """Hash of the content of files, eight hexadecimal digits."""
     digest = hashlib.sha256()
     for path in paths:
         of_file = hashlib.sha256()
@@ -46,10 +46,10 @@ def content_hash(paths: Iterable[str | os.PathLike[str]]) -> str:
 
 
 def listing_hash(path: pathlib.Path) -> str:
-    """Eight hexadecimal digits that stand for names, sizes and times of files.
+    """Hash of the names, sizes and times of files, eight hexadecimal digits.
 
     Args:
-      path: A file, or a folder with more files than one wants to read.
+      path: File, or folder of files that would take too long to read.
     """
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     digest = hashlib.sha256()
@@ -61,10 +61,10 @@ def listing_hash(path: pathlib.Path) -> str:
 
 
 def checked_number(field: str, value: int, *, at_least: int) -> int:
-    """The value, if it is a whole number and large enough.
+    """The value of a setting as an int.
 
     Raises:
-      DataError: If not.
+      DataError: If it is not a whole number, or too small.
     """
     try:
         return whole_number(field, value, minimum=at_least)
@@ -76,10 +76,10 @@ class ConfiguredBuilder(
     tfds.core.GeneratorBasedBuilder,
     skip_registration=True,  # type: ignore[call-arg]
 ):
-    """A builder that takes a configuration equal to one of its own for that one."""
+    """Builder that accepts a configuration with the name of one of its own."""
 
     def __init__(self, *, config=None, **kwargs):
-        """Arguments as those of TFDS's builders."""
+        """Arguments are those of TFDS's builders."""
         if getattr(config, "name", None) in self.builder_configs:
             config = config.name  # TFDS refuses another object of the same name
         super().__init__(config=config, **kwargs)

@@ -9,6 +9,12 @@ from scipy import sparse
 
 from tf_mopoe.checks import check_same_index, whole_number
 
+#: Message for lists that NumPy cannot convert, with the name of the argument.
+RAGGED = (
+    "`{}` must be an array, but its rows have different lengths or dimensions. Pad "
+    "them to one shape, or use NaN for missing values."
+)
+
 
 def checked_seed(seed: Any) -> int:
     """The seed as an int.
@@ -21,27 +27,28 @@ def checked_seed(seed: Any) -> int:
 
 
 def stateless_base(seed: int) -> tf.Tensor:
-    """int32 `[2]` for TensorFlow's stateless operations, another one for each seed.
+    """The seed as int32 `[2]`, for TensorFlow's stateless operations.
 
     Args:
-      seed: As `checked_seed` returns: its lower 31 bits and its upper 32.
+      seed: Result of `checked_seed`; different seeds give different results.
     """
+    # The lower 31 and the upper 32 bits.
     high = np.uint32(seed >> 31).astype(np.int32)
     return tf.constant([seed & 0x7FFFFFFF, high], tf.int32)
 
 
 def plain_array(argument: str, value: Any) -> np.ndarray:
-    """The value as an array, if nothing in it would be lost or taken for data.
+    """The value as an array; refuses values that conversion would lose or misread.
 
     A masked array without masked values is its data.
 
     Args:
-      argument: Its name, for messages.
-      value: What came.
+      argument: Name of the argument, for messages.
+      value: Value to convert.
 
     Raises:
-      ValueError: If it has masked values.
-      TypeError: If it is sparse or ragged, or of objects other than texts.
+      ValueError: If it has masked values, or is a list of different lengths.
+      TypeError: If it is sparse or ragged, or of objects other than strings.
     """
     check_not_sparse(argument, value)
     parts = value if isinstance(value, (list, tuple)) else [value]
@@ -53,23 +60,26 @@ def plain_array(argument: str, value: Any) -> np.ndarray:
         if "present" in argument:
             hint = "Fill them, e.g. with `.filled(False)`."
         raise ValueError(
-            f"`{argument}` has masked values, whose place holders would be taken for "
+            f"`{argument}` has masked values, whose placeholders would be read as "
             f"data. {hint}"
         )
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(RAGGED.format(argument)) from None
     if array.dtype.kind == "O" and not all(
         isinstance(item, (str, bytes)) for item in array.flat
     ):
         raise TypeError(
-            f"`{argument}` must be an array of one type. Received: dtype object, "
-            "such as None, pandas.NA or rows of different lengths make it. Convert "
-            "it, e.g. with `astype('float32')`; a table, with `from_frame`."
+            f"`{argument}` must be an array of one type. Received: dtype object, which "
+            "None or pandas.NA among the values causes. Convert it, e.g. with "
+            "`astype('float32')`; a table, with `from_frame`."
         )
     return array
 
 
 def check_not_sparse(argument: str, value: Any) -> None:
-    """Raises TypeError for sparse and ragged values, which NumPy takes for objects."""
+    """Raises TypeError for sparse and ragged values, which NumPy reads as objects."""
     hint = ""
     if sparse.issparse(value):
         hint = "`.toarray()`"
@@ -85,11 +95,11 @@ def check_not_sparse(argument: str, value: Any) -> None:
 
 
 def plain_rows(argument: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of a dictionary, also of dictionaries in it, as `plain_array`.
+    """The values of a dictionary, and of dictionaries in it, as arrays.
 
     Raises:
-      TypeError: If it is no dictionary, or as `plain_array`.
-      ValueError: As `plain_array`.
+      TypeError: If `data` is not a dictionary, or a value is refused by `plain_array`.
+      ValueError: If a value is refused by `plain_array`, or pandas indexes differ.
     """
     if not isinstance(data, Mapping):
         raise TypeError(
@@ -108,11 +118,11 @@ def plain_rows(argument: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_flags(argument: str, data: Mapping[str, Any]) -> None:
-    """Checks `present` of rows or of their specification, each with a dtype.
+    """Checks the flags `present` of rows, or of their specification.
 
     Raises:
-      TypeError: If it is no mapping, or a flag is not bool.
-      ValueError: If a flag has no array beside it.
+      TypeError: If the flags are not a mapping, or a flag is not bool.
+      ValueError: If a flag has no array of the same name.
     """
     flags = data.get("present")
     if flags is None:
@@ -136,24 +146,30 @@ def check_flags(argument: str, data: Mapping[str, Any]) -> None:
 
 
 def check_modalities(argument: str, modalities: Any, values: str) -> None:
-    """Checks a dictionary with something for each modality.
+    """Checks that an argument is a dictionary by modality name.
 
     Args:
-      argument: Its name, for messages.
-      modalities: What came.
-      values: What it should hold, for messages.
+      argument: Name of the argument, for messages.
+      modalities: Value to check.
+      values: Description of the dictionary's values, for messages.
 
     Raises:
-      TypeError: If it is no mapping.
-      ValueError: If it names no modality, or one "present".
+      TypeError: If it is not a mapping, or a name is not a string.
+      ValueError: If it names no modality, or one called "present".
     """
     if not isinstance(modalities, Mapping):
         raise TypeError(
             f"`{argument}` must be a dictionary of modality name to {values}. "
             f"Received: {type(modalities).__name__}."
         )
+    wrong = [name for name in modalities if not isinstance(name, str)]
+    if wrong:
+        raise TypeError(
+            f"`{argument}` must be a dictionary by modality name, a string. "
+            f"Received: {wrong[0]!r}."
+        )
     if not modalities or "present" in modalities:
         raise ValueError(
-            f"`{argument}` must name at least one modality, and none 'present', which "
-            f"is the key of the flags. Received: {[*modalities]}."
+            f"`{argument}` must name at least one modality, and none called 'present', "
+            f"which is the key of the flags. Received: {[*modalities]}."
         )

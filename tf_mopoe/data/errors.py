@@ -1,8 +1,8 @@
-"""What is wrong with data on disk."""
+"""Errors of data on disk."""
 
 from PIL import Image
 
-#: What Pillow raises on files that are damaged, or no images.
+#: Errors that Pillow raises on damaged files, and on files that are not images.
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -13,4 +13,16 @@ UNREADABLE = (
 
 
 class DataError(ValueError):
-    """Files are not what a reader needs; says which, what was expected and to do."""
+    """Error of files that are missing, damaged or not as a reader expects them.
+
+    The message names the file, what was expected and how to fix it.
+
+    Example:
+      >>> from tf_mopoe.data import from_image_folders
+      >>> import tempfile
+      >>> try:
+      ...     from_image_folders({"photo": tempfile.mkdtemp()}, (28, 28))
+      ... except DataError as error:
+      ...     print(str(error)[:51])
+      The folder of modality 'photo' must hold images (.p
+    """

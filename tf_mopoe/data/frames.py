@@ -1,4 +1,4 @@
-"""Tables of pandas as modalities: columns to arrays, holes to flags."""
+"""Reader of pandas tables: columns to arrays, missing values to flags."""
 
 import difflib
 from collections.abc import Hashable, Iterable, Mapping
@@ -16,42 +16,41 @@ def from_frame(
     *,
     partial: str = "error",
 ) -> dict[str, Any]:
-    """Makes a batch of a pandas `DataFrame`, each modality some of its columns.
+    """Converts a pandas `DataFrame` to a batch; each modality is some of its columns.
 
-    A column of numbers or bools becomes one column, one of dtype `category` with C
-    categories C one-hot columns in pandas' order (`frame[column].cat.categories`), so
-    that `["age", "weight", "colour"]` goes with
+    A column of numbers or bools becomes one column; a column of dtype `category` with C
+    categories becomes C one-hot columns in the order of pandas
+    (`frame[column].cat.categories`). So `["age", "weight", "colour"]` goes with
     `likelihood=[("normal", 2), ("categorical", C)]`. Frames for the same model must
-    have the same categories, whether they occur or not; and numbers are taken as they
-    are, not standardised.
+    have the same categories, whether they occur or not. Numbers are not standardised.
 
-    A modality is missing from a row where all its columns are missing (NaN, `pd.NA`,
-    None).
+    A modality is missing in a row if all its columns are missing (NaN, `pd.NA`, None).
 
     Args:
-      frame: A pandas `DataFrame` of N rows. Is not modified; its index is not used.
-      modalities: Modality name to the names of its columns, in the order wanted. A
-        column may be in several modalities, and need not be in any.
-      partial: What becomes of a row in which some of a modality's columns are missing:
-        `"error"`, or `"missing"`, which treats the whole modality as missing there.
+      frame: pandas `DataFrame` of N rows. It is not modified; its index is not used.
+      modalities: Modality name to the names of its columns, in the desired order. A
+        column may be used by several modalities, or by none.
+      partial: Treatment of a row in which some of a modality's columns are missing:
+        `"error"`, or `"missing"`, which treats the whole modality as missing in it.
 
     Returns:
-      Modality name to float32 `[N, columns]`, zeros where it is missing; and, if there
-      are holes, `"present"`: modality name to bool `[N]`, of the modalities with holes.
+      Modality name to float32 `[N, columns]`, zeros where it is missing; and, if any is
+      missing, `"present"`: modality name to bool `[N]`, for the modalities with missing
+      rows.
 
     Raises:
-      TypeError: If `frame` is not a pandas `DataFrame`, `modalities` not a mapping to
-        lists of names, or a column holds neither numbers, bools nor categories.
-      ValueError: If the frame has no rows, a modality no columns, a column is not in
-        the frame, there more than once or named twice in a modality, has no
-        categories, or a row is missing in part and `partial` is `"error"`.
+      TypeError: If `frame` is not a pandas `DataFrame`, `modalities` is not a mapping
+        to lists of names, or a column holds neither numbers, bools nor categories.
+      ValueError: If the frame has no rows, a modality has no columns, a column is
+        missing or repeated in the frame, repeated in a modality or without categories,
+        or a row is missing in part and `partial` is `"error"`.
 
-    Example::
-
-      frame = pd.DataFrame({"age": [31, 54], "weight": [80.5, np.nan]})
-      from_frame(frame, {"person": ["age"], "scales": ["weight"]})
-      # {"person": [[31.], [54.]], "scales": [[80.5], [0.]],
-      #  "present": {"scales": [True, False]}}
+    Example:
+      >>> import pandas as pd
+      >>> frame = pd.DataFrame({"age": [31, 54], "weight": [80.5, np.nan]})
+      >>> data = from_frame(frame, {"person": ["age"], "scales": ["weight"]})
+      >>> data["scales"].tolist(), data["present"]["scales"].tolist()
+      ([[80.5], [0.0]], [True, False])
     """
     if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
         raise TypeError(
@@ -72,34 +71,39 @@ def from_frame(
 
 
 def columns_to_array(frame: Any, columns: Iterable[Hashable], owner: str) -> np.ndarray:
-    """Float32 `[N, columns]` of a frame, NaN where values are missing.
+    """Columns of a frame as float32 `[N, columns]`, NaN where values are missing.
+
+    Args:
+      frame: pandas `DataFrame` of N rows.
+      columns: Names of the columns.
+      owner: Owner of the columns, for messages, such as "modality 'a'".
 
     Raises:
-      TypeError, ValueError: As `from_frame`; `owner` says in the message whose columns
-        they are.
+      TypeError, ValueError: If a column is refused; see `from_frame`.
     """
     positions: dict[Hashable, list[int]] = {}
     for position, column in enumerate(frame.columns):
         positions.setdefault(column, []).append(position)
     arrays = []
     for column in _checked_columns(columns, owner):
-        found = positions.get(column, [])
-        if not found:
+        places = positions.get(column, [])
+        if not places:
             raise ValueError(
                 f"`frame` has no column {column!r}, which {owner} lists."
                 f"{did_you_mean(column, positions)}"
             )
-        if len(found) > 1:
+        if len(places) > 1:
             raise ValueError(
-                f"`frame` must have column {column!r} once, which {owner} lists. "
-                f"Received: {len(found)} columns of that name, at {found}. Rename them."
+                f"`frame` must have column {column!r}, which {owner} lists, only once. "
+                f"Received: {len(places)} columns of that name, at {places}. Rename "
+                "them."
             )
-        arrays.append(_column_to_array(frame.iloc[:, found[0]], column, owner))
+        arrays.append(_column_to_array(frame.iloc[:, places[0]], column, owner))
     return np.concatenate(arrays, axis=1)
 
 
 def did_you_mean(name: Any, known: Iterable[Any]) -> str:
-    """Ends an error about an unknown name: the nearest known one, or all if few.
+    """End of a message about an unknown name: the nearest known name, or the first ten.
 
     Example:
       >>> did_you_mean("wieght", ["age", "weight"])
@@ -118,7 +122,7 @@ def _checked_columns(columns: Any, owner: str) -> list[Hashable]:
     if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
         raise TypeError(
             f"The columns of {owner} must be a list of names. Received: {columns!r}. "
-            f"For a single one write [{columns!r}]."
+            f"For a single column write [{columns!r}]."
         )
     names = list(columns)
     if not names:
@@ -126,8 +130,8 @@ def _checked_columns(columns: Any, owner: str) -> list[Hashable]:
     for name in names:
         if not isinstance(name, Hashable):
             raise TypeError(
-                f"The columns of {owner} must be a list of names. Received in it: "
-                f"{name!r}."
+                f"The columns of {owner} must be a list of names. Received as one of "
+                f"them: {name!r}."
             )
     twice = sorted({repr(name) for name in names if names.count(name) > 1})
     if twice:
@@ -146,23 +150,23 @@ def _column_to_array(series: Any, column: Hashable, owner: str) -> np.ndarray:
                 "name them with `.cat.set_categories`."
             )
         one_hot = np.zeros([len(codes), classes], np.float32)
-        here = codes >= 0
-        one_hot[here, codes[here]] = 1.0
-        one_hot[~here] = np.nan
+        present = codes >= 0
+        one_hot[present, codes[present]] = 1.0
+        one_hot[~present] = np.nan
         return one_hot
     if getattr(series.dtype, "kind", "O") not in "fiub":
         values = series.dropna()
         example = f", such as {values.iloc[0]!r}" if len(values) else ""
         raise TypeError(
             f"Column {column!r} of {owner} must hold numbers, bools or categories. "
-            f"Received dtype: {series.dtype}{example}. Make it a category with "
-            "`.astype('category')`, or numbers with `pandas.to_numeric`; of dates, "
-            "e.g. days since the first."
+            f"Received dtype: {series.dtype}{example}. Convert it to a category with "
+            "`.astype('category')`, or to numbers with `pandas.to_numeric`; dates e.g. "
+            "to days since the first."
         )
     values = series.to_numpy(dtype="float64", na_value=np.nan)
     if (np.abs(values[np.isfinite(values)]) > np.finfo(np.float32).max).any():
         raise ValueError(
             f"Column {column!r} of {owner} must fit float32, up to 3.4e38. Received: "
-            f"{np.nanmax(np.abs(values))}. Take another unit, or logarithms."
+            f"{np.nanmax(np.abs(values))}. Use another unit, or logarithms."
         )
     return values.astype(np.float32)[:, np.newaxis]

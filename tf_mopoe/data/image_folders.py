@@ -1,4 +1,4 @@
-"""Folders of image files as modalities, matched by file name."""
+"""Reader of folders of image files: one modality a folder, rows by file name."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ from tf_mopoe.checks import whole_number
 from tf_mopoe.data.checks import check_modalities
 from tf_mopoe.data.errors import UNREADABLE, DataError
 
-#: Endings of the files that are read, in lower case.
+#: Extensions of the files that are read, in lower case.
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 _MODES = {1: "L", 3: "RGB"}
@@ -23,10 +23,15 @@ class ImageFolders(NamedTuple):
     """Images of N rows.
 
     Attributes:
-      data: Modality name to uint8 `[N, H, W, C]`, zeros where there is no file; and, if
-        there are holes, `"present"`: modality name to bool `[N]`, of the modalities
-        with holes.
-      names: The rows' file names without ending, sorted.
+      data: Modality name to uint8 `[N, H, W, C]`, zeros where a file is missing; and,
+        if any is missing, `"present"`: modality name to bool `[N]`, for the modalities
+        with missing files.
+      names: File names of the rows without extension, sorted.
+
+    Example:
+      >>> images = ImageFolders({"photo": np.zeros([1, 2, 2, 3], np.uint8)}, ["0007"])
+      >>> images.names
+      ['0007']
     """
 
     data: dict[str, Any]
@@ -39,34 +44,33 @@ def from_image_folders(
     *,
     channels: int = 3,
 ) -> ImageFolders:
-    """Reads a folder of images for each modality; files of one name are one row.
+    """Reads a folder of images for each modality; files of the same name are one row.
 
-    `photo/0007.jpg` and `depth/0007.png` are both of row "0007". There is a row for
-    every name that any folder has; where a folder lacks it, that modality is missing.
+    `photo/0007.jpg` and `depth/0007.png` belong to row "0007". There is a row for every
+    name in any folder; if a folder does not have it, that modality is missing.
 
-    Each image is taken as it is stored, whatever its EXIF orientation says, since
-    TensorFlow Serving decodes files that way. It is cut around its centre to the
-    aspect ratio of `image_size` and resized (bicubic, with antialiasing). Of 16 bits
-    the upper 8 are kept, of animations the first frame; transparency is dropped.
-    Folders inside the folders, hidden files and files with other endings are left
-    alone.
+    Each image is read as stored, without applying its EXIF orientation, since
+    TensorFlow Serving decodes files that way. It is cropped around its centre to the
+    aspect ratio of `image_size` and resized (bicubic, with antialiasing). 16 bits are
+    reduced to the upper 8, animations to the first frame; transparency is dropped.
+    Subfolders, hidden files and files with other extensions are ignored.
 
     Args:
       folders: Modality name to a folder of .png, .jpg, .jpeg, .bmp, .gif or .webp.
       image_size: (height, width) of the arrays.
-      channels: C: 3 for RGB, 1 for grey.
+      channels: Number of channels C: 3 for RGB, 1 for grey.
 
     Returns:
-      An `ImageFolders`. `shuffled_batches` takes its `data` and converts uint8 to
+      An `ImageFolders`. Pass its `data` to `shuffled_batches`, which converts uint8 to
       float32 in [0, 1].
 
     Raises:
-      FileNotFoundError, NotADirectoryError: If a folder is not there, or is a file.
-      DataError: If a folder has no images, two files of one folder differ in their
-        ending alone, no name is in two of several folders, or a file is damaged or no
+      FileNotFoundError, NotADirectoryError: If a folder does not exist, or is a file.
+      DataError: If a folder has no images, two files of one folder differ only in their
+        extension, several folders have no name in common, or a file is damaged or no
         image.
       ValueError: If `image_size` or `channels` is out of range, or `folders` names no
-        modality or one "present".
+        modality or one called "present".
       TypeError: If `folders` is not a mapping, or a size is not a whole number.
 
     Example:
@@ -98,18 +102,18 @@ def from_image_folders(
         data[modality][row] = _read(path, size, channels)
 
     jobs = [
-        (modality, row, found[name])
-        for modality, found in files.items()
+        (modality, row, paths[name])
+        for modality, paths in files.items()
         for row, name in enumerate(names)
-        if name in found
+        if name in paths
     ]
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(read, jobs):  # raises, and cancels the rest, at the first
+        for _ in pool.map(read, jobs):  # raises the first error and cancels the rest
             pass
     present = {
-        modality: np.array([name in found for name in names])
-        for modality, found in files.items()
-        if len(found) < len(names)
+        modality: np.array([name in paths for name in names])
+        for modality, paths in files.items()
+        if len(paths) < len(names)
     }
     return ImageFolders({**data, "present": present} if present else data, names)
 
@@ -131,18 +135,18 @@ def _checked_size(image_size: Any) -> tuple[int, int]:
 
 
 def _checked_files(folders: Any) -> dict[str, dict[str, pathlib.Path]]:
-    """Modality name to its files, by name without ending."""
+    """Modality name to its files, by name without extension."""
     check_modalities("folders", folders, "folder")
     files = {
         name: _files_by_stem(name, pathlib.Path(folder))
         for name, folder in folders.items()
     }
-    total = sum(len(found) for found in files.values())
+    total = sum(len(paths) for paths in files.values())
     if len(files) > 1 and total == len(set().union(*files.values())):
-        examples = {name: min(found) for name, found in files.items()}
+        examples = {name: min(paths) for name, paths in files.items()}
         raise DataError(
-            "Images of one row must have the same file name (without its ending) in "
-            f"the `folders`, but no name is in two of them. Received e.g. {examples}. "
+            "Images of one row must have the same file name (without extension) in all "
+            f"`folders`, but no name is in two of them. Received e.g. {examples}. "
             "Rename the files."
         )
     return files
@@ -151,32 +155,32 @@ def _checked_files(folders: Any) -> dict[str, dict[str, pathlib.Path]]:
 def _files_by_stem(name: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
     if not folder.exists():
         raise FileNotFoundError(
-            f"The folder of modality {name!r} is not there: {folder}"
+            f"The folder of modality {name!r} does not exist: {folder}"
         )
     if not folder.is_dir():
         raise NotADirectoryError(
-            f"`folders` must hold a folder for modality {name!r}. Received the file: "
+            f"`folders` must name a folder for modality {name!r}. Received the file: "
             f"{folder}"
         )
-    found: dict[str, pathlib.Path] = {}
+    files: dict[str, pathlib.Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
             continue
         if not path.is_file():
             continue
-        if path.stem in found:
+        if path.stem in files:
             raise DataError(
-                "Files of one folder must differ in more than their ending, which does "
-                f"not tell rows apart. Received for modality {name!r}: "
-                f"{found[path.stem]} and {path}. Rename or remove one."
+                "Files of one folder must differ in more than their extension, which "
+                f"does not identify a row. Received for modality {name!r}: "
+                f"{files[path.stem]} and {path}. Rename or remove one."
             )
-        found[path.stem] = path
-    if not found:
+        files[path.stem] = path
+    if not files:
         raise DataError(
             f"The folder of modality {name!r} must hold images "
-            f"({', '.join(EXTENSIONS)}). Received one without: {folder}"
+            f"({', '.join(EXTENSIONS)}). Received a folder without any: {folder}"
         )
-    return found
+    return files
 
 
 def _read(path: pathlib.Path, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -184,18 +188,18 @@ def _read(path: pathlib.Path, size: tuple[int, int], channels: int) -> np.ndarra
     height, width = size
     try:
         with Image.open(path) as file:
-            # As stored: a server's decoder knows no EXIF orientation.
+            # As stored: the decoder of a server ignores the EXIF orientation.
             image: Image.Image = file
             if image.mode.startswith("I"):
-                # 16 bits, which Pillow would clip at 255.
+                # 16 bits: Pillow would clip them at 255.
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             elif "transparency" in image.info:
-                image = image.convert("RGBA")  # a palette's: warns if skipped
+                image = image.convert("RGBA")  # else Pillow warns for palettes
             image = image.convert(_MODES[channels])
     except UNREADABLE as error:
         raise DataError(
-            f"{path} cannot be read as an image: {error}. It may be truncated, or of "
-            "another kind than its ending says. Remove or replace it."
+            f"{path} cannot be read as an image: {error}. It may be truncated, or its "
+            "extension may be wrong. Remove or replace it."
         ) from error
     image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(height, width, channels)

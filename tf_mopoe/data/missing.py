@@ -1,4 +1,4 @@
-"""Data with holes: rows of NaN, and masked ones, become `present` flags."""
+"""Missing modalities: rows of NaN, and masked rows, become `present` flags."""
 
 import math
 from collections.abc import Mapping
@@ -9,38 +9,39 @@ import tensorflow as tf
 
 from tf_mopoe.checks import check_same_index
 from tf_mopoe.data.checks import (
+    RAGGED,
     check_flags,
     check_not_sparse,
     plain_array,
     plain_rows,
 )
 
-#: What `partial` of `mark_missing` may be.
+#: Values of `partial` of `mark_missing`.
 PARTIAL = ("error", "missing")
 
 
 def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str, Any]:
-    """Turns rows of NaN into `present` flags, as every model here takes them.
+    """Turns rows of NaN into `present` flags, which all models here accept.
 
     Args:
-      data: Modality name to `[N, ...]`, a missing row all NaN, or all masked in a
-        `numpy.ma.MaskedArray` of any dtype; optionally `"present"`: modality name to
-        bool `[N]`, False where a row is known to be missing already, whatever it
-        holds. Is not modified. Arrays; or tensors, so that it can be mapped over the
-        batches of a `tf.data.Dataset`.
-      partial: What becomes of a row that is NaN or masked in part: `"error"`, or
+      data: Modality name to `[N, ...]`. A missing row is all NaN, or all masked in a
+        `numpy.ma.MaskedArray` of any dtype. Optionally `"present"`: modality name to
+        bool `[N]`, False where a row is already known to be missing, whatever its
+        values. The values are arrays, or tensors, so that the function can be mapped
+        over the batches of a `tf.data.Dataset`. They are not modified.
+      partial: Treatment of a row that is NaN or masked in part: `"error"`, or
         `"missing"`, which treats the modality as missing in that row.
 
     Returns:
       A new dictionary: floating and masked arrays with missing rows set to 0, all
-      others as they are, and `"present"`: modality name to bool `[N]`, of the
-      modalities that have missing rows or had flags. Without either there is no
-      `"present"`. Of tensors all floating modalities have flags.
+      others unchanged, and `"present"`: modality name to bool `[N]`, for the modalities
+      with missing rows or given flags; there is no `"present"` without either. For
+      tensors all floating modalities have flags.
 
     Raises:
-      ValueError: If a row is missing in part and `partial` is `"error"`, a row that is
-        present holds infinity, arrays or flags differ in rows, a flag has no array
-        beside it, or a flag is masked.
+      ValueError: If a row is missing in part and `partial` is `"error"`, a present row
+        holds infinity, arrays or flags differ in rows, a list has rows of different
+        lengths, a flag has no array of its name, or a flag is masked.
       TypeError: If an array does not hold numbers or is sparse, or a flag is not bool.
 
     Example:
@@ -61,16 +62,16 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
     check_same_index({**data, **{f"present[{k!r}]": v for k, v in flags.items()}})
     masks = {
         name: np.ma.getmaskarray(value)
-        for name, value in ((name, _joined(x)) for name, x in data.items())
+        for name, value in ((name, _joined(name, x)) for name, x in data.items())
         if name != "present" and np.ma.is_masked(value)
     }
     unmasked = {
-        n: np.ma.getdata(_joined(x)) if n in masks else x for n, x in data.items()
+        n: np.ma.getdata(_joined(n, x)) if n in masks else x for n, x in data.items()
     }
     arrays, flags = checked_arrays(unmasked)
     marked = dict(arrays)
     for name, array in arrays.items():
-        missing = masks.get(name)
+        missing = masks.get(name)  # [N, ...]
         if array.dtype.kind == "f":
             nan = np.isnan(array)
             missing = nan if missing is None else nan | missing
@@ -78,19 +79,20 @@ def mark_missing(data: Mapping[str, Any], *, partial: str = "error") -> dict[str
             continue  # has neither NaN nor masked values
         flag = flags.get(name, np.ones(len(array), bool))
         kind = "masked values" if name in masks else "NaN"
-        here = _whole_rows(name, missing, flag, partial=partial, kind=kind)  # [N]
-        _check_finite(name, array, here)
-        if name in flags or not here.all():
-            flags[name] = here
-            row = here.reshape([-1] + [1] * (array.ndim - 1))
+        present = _complete_rows(name, missing, flag, partial=partial, kind=kind)
+        _check_finite(name, array, present)
+        if name in flags or not present.all():
+            flags[name] = present
+            row = present.reshape([-1] + [1] * (array.ndim - 1))
             marked[name] = np.where(row, array, array.dtype.type(0))
     return {**marked, "present": flags} if flags else marked
 
 
 def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, Any]:
-    """As `mark_missing`, inside `tf.data.Dataset.map` on batches.
+    """`mark_missing` of tensors, such as batches in `tf.data.Dataset.map`.
 
-    Which rows are missing is not known there yet: every floating modality has flags.
+    The missing rows are not known when the graph is built, so every floating modality
+    has flags.
     """
     marked = {n: _number_tensor(n, x) for n, x in data.items() if n != "present"}
     flags = dict(data.get("present") or {})
@@ -98,8 +100,8 @@ def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, An
         flags[name] = tf.convert_to_tensor(flag)
         if flags[name].shape.rank == 0:
             raise ValueError(
-                f"`present[{name!r}]` must be bool [B], but came as a single one: map "
-                "`mark_missing` over batches, `dataset.batch(64).map(mark_missing)`."
+                f"`present[{name!r}]` must be bool [B]. Received: a single value. Map "
+                "`mark_missing` over batches: `dataset.batch(64).map(mark_missing)`."
             )
     check_flags("data", {**marked, "present": flags})
     for name, value in marked.items():
@@ -107,28 +109,27 @@ def _mark_missing_tensors(data: Mapping[str, Any], partial: str) -> dict[str, An
             continue  # has no NaN
         axes = list(range(1, value.shape.rank))
         nan = tf.math.is_nan(value)
-        here = ~tf.reduce_any(nan, axis=axes)  # [B]
-        known = flags.get(name, tf.ones_like(here))
-        finite = ~tf.reduce_any(tf.math.is_inf(value), axis=axes) | ~(here & known)
+        complete = ~tf.reduce_any(nan, axis=axes)  # [B]
+        known = flags.get(name, tf.ones_like(complete))
+        finite = ~tf.reduce_any(tf.math.is_inf(value), axis=axes) | ~(complete & known)
         message = f"Modality {name!r} must hold finite numbers. Received: infinity."
         checks = [tf.debugging.Assert(tf.reduce_all(finite), [message])]
         if partial == "error":
-            whole = here | tf.reduce_all(nan, axis=axes) | ~known
+            consistent = complete | tf.reduce_all(nan, axis=axes) | ~known
             message = (
                 f"Modality {name!r} has rows that are NaN in part. Drop them, impute "
-                "the column, or take `partial='missing'`."
+                "the column, or pass `partial='missing'`."
             )
-            checks.append(tf.debugging.Assert(tf.reduce_all(whole), [message]))
+            checks.append(tf.debugging.Assert(tf.reduce_all(consistent), [message]))
         with tf.control_dependencies([check for check in checks if check is not None]):
-            here = tf.identity(here)
-        flags[name] = here & known
+            flags[name] = tf.identity(complete) & known
         row = tf.reshape(flags[name], [-1] + [1] * len(axes))
         marked[name] = tf.where(row, value, tf.zeros([], value.dtype))
     return {**marked, "present": flags}
 
 
 def _number_tensor(name: str, value: Any) -> tf.Tensor:
-    """Raises TypeError or ValueError if it is no dense tensor of numbers."""
+    """The value as a tensor; raises an error if it is not a dense tensor of numbers."""
     check_not_sparse(f"data[{name!r}]", value)
     if not tf.is_tensor(value):
         value = plain_array(f"data[{name!r}]", value)
@@ -160,11 +161,11 @@ def checked_arrays(
     """Arrays `[N, ...]` and copies of the flags, bool `[N]`, by modality.
 
     Raises:
-      ValueError, TypeError: As `mark_missing` says.
+      ValueError, TypeError: If arrays or flags are refused; see `mark_missing`.
     """
     _check_mapping(data)
-    given = data.get("present")
-    given = {} if given is None else given
+    present = data.get("present")
+    present = {} if present is None else present
     arrays = plain_rows("data", {n: x for n, x in data.items() if n != "present"})
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
@@ -172,9 +173,9 @@ def checked_arrays(
                 f"Modality {name!r} must be an array of numbers. Received dtype: "
                 f"{array.dtype}. Convert it, e.g. with `astype('float32')`."
             )
-    if not isinstance(given, Mapping):
+    if not isinstance(present, Mapping):
         check_flags("data", data)
-    flags = {name: x.copy() for name, x in plain_rows("present", given).items()}
+    flags = {name: x.copy() for name, x in plain_rows("present", present).items()}
     check_flags("data", {**arrays, "present": flags})
     shapes = {name: array.shape for name, array in arrays.items()}
     shapes |= {f"present[{name!r}]": flag.shape for name, flag in flags.items()}
@@ -186,27 +187,30 @@ def checked_arrays(
     return arrays, flags
 
 
-def _joined(value: Any) -> Any:
-    """One masked array of a list that holds some; else the value."""
+def _joined(name: str, value: Any) -> Any:
+    """A list with masked arrays as one masked array; other values unchanged."""
     if isinstance(value, (list, tuple)) and any(map(np.ma.isMaskedArray, value)):
+        if len({np.shape(row) for row in value}) > 1:
+            raise ValueError(RAGGED.format(f"data[{name!r}]"))
         return np.ma.array(value)
     return value
 
 
-def _whole_rows(
+def _complete_rows(
     name: str, missing: np.ndarray, flag: np.ndarray, *, partial: str, kind: str
 ) -> np.ndarray:
-    """bool `[N]`: rows that are flagged present and of which nothing is missing.
+    """bool `[N]`: rows that are flagged present and have no missing value.
 
     Args:
       name: Name of the modality.
-      missing: bool `[N, ...]`: NaN or masked.
-      flag: bool `[N]`.
-      partial: As of `mark_missing`.
-      kind: What is missing, for the message.
+      missing: Values that are NaN or masked, bool `[N, ...]`.
+      flag: Rows flagged present, bool `[N]`.
+      partial: Treatment of rows that are missing in part; see `mark_missing`.
+      kind: Kind of missing value, for the message.
 
     Raises:
-      ValueError: If a row flagged present is missing in part and that is an error.
+      ValueError: If a row flagged present is missing in part and `partial` is
+        `"error"`.
     """
     count = missing.sum(axis=tuple(range(1, missing.ndim)))  # [N]
     size = math.prod(missing.shape[1:])
@@ -215,21 +219,21 @@ def _whole_rows(
         first = broken[0]
         others = f" (and {len(broken) - 1} more rows)" if len(broken) > 1 else ""
         raise ValueError(
-            f"Modality {name!r} must be missing from a row altogether or not at all. "
+            f"Modality {name!r} must be either complete or missing in each row. "
             f"Received: row {first} with {kind} in {count[first]} of {size} values"
-            f"{others}. Drop such rows, or impute the column before; or pass "
-            "partial='missing', which treats the modality as missing there."
+            f"{others}. Drop such rows, or impute the column; or pass "
+            "partial='missing', which treats the modality as missing in them."
         )
     return flag & (count == 0)
 
 
-def _check_finite(name: str, array: np.ndarray, here: np.ndarray) -> None:
-    """Raises ValueError for infinity in a row that is present."""
-    infinite = np.isinf(array).any(axis=tuple(range(1, array.ndim))) & here
+def _check_finite(name: str, array: np.ndarray, present: np.ndarray) -> None:
+    """Raises ValueError for infinity in a row that is present, bool `[N]`."""
+    infinite = np.isinf(array).any(axis=tuple(range(1, array.ndim))) & present
     if infinite.any():
         raise ValueError(
             f"Modality {name!r} must hold finite numbers where it is present. "
             f"Received: infinity in row {np.flatnonzero(infinite)[0]} "
-            f"({infinite.sum()} rows in all). Where it stands for a missing value, "
-            "write NaN instead."
+            f"({infinite.sum()} rows in all). If it marks a missing value, use NaN "
+            "instead."
         )

@@ -1,4 +1,4 @@
-"""Tuples of images of one class, and digits drawn into backgrounds.
+"""Tuples of images of the same class, and digits drawn into backgrounds.
 
 Source: the PolyMNIST recipe of Sutter, Daunhawer and Vogt, *Generalized Multimodal
 ELBO*, ICLR 2021.
@@ -17,8 +17,8 @@ def members_by_class(labels: np.ndarray, num_classes: int = 10) -> list[np.ndarr
     """Indices of the rows of each class.
 
     Args:
-      labels: int `[N]`, from 0 to num_classes - 1.
-      num_classes: C.
+      labels: Classes from 0 to num_classes - 1, int `[N]`.
+      num_classes: Number of classes C.
 
     Returns:
       C arrays of increasing indices; empty where a class has no rows.
@@ -29,18 +29,18 @@ def members_by_class(labels: np.ndarray, num_classes: int = 10) -> list[np.ndarr
 def pair_by_class(
     members: Sequence[np.ndarray], num_modalities: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws tuples of rows of one class.
+    """Draws tuples of rows of the same class.
 
-    For each class and modality one random permutation of the class's rows; the i-th of
-    each make tuple i. So every row appears once a modality.
+    There is one random permutation of the class's rows for each class and modality;
+    tuple i consists of the i-th row of each. So each modality has every row once.
 
     Args:
       members: Indices of the rows of each class.
-      num_modalities: M.
-      rng: Source of the permutations.
+      num_modalities: Number of modalities M.
+      rng: Random generator of the permutations.
 
     Returns:
-      int64 `[n, M]`, n rows in all, classes mixed.
+      Indices, int64 `[n, M]`, for n rows in total, classes mixed.
     """
     columns = [np.tile(part[:, np.newaxis], num_modalities) for part in members]
     paired = np.concatenate([rng.permuted(column, axis=0) for column in columns])
@@ -53,12 +53,12 @@ def random_corners(
     """Upper left corners of image-sized windows, uniform over a canvas.
 
     Args:
-      shape: (height, width, ...) of the canvas.
-      count: How many; a number or a shape.
-      rng: Source of the draws.
+      shape: Shape of the canvas, (height, width, ...).
+      count: Number or shape of the draws.
+      rng: Random generator of the draws.
 
     Returns:
-      int64 `[*count, 2]`: row and column.
+      Rows and columns, int64 `[*count, 2]`.
     """
     count = (count,) if isinstance(count, int) else tuple(count)
     high = np.array(shape[:2]) - IMAGE_SIZE + 1
@@ -68,15 +68,15 @@ def random_corners(
 def crop_and_invert(
     canvas: np.ndarray, corners: np.ndarray, masks: np.ndarray
 ) -> np.ndarray:
-    """Cuts a window at each corner and inverts it, v -> 255 - v, on the masks.
+    """Crops a window at each corner and inverts it, v -> 255 - v, on the masks.
 
     Args:
-      canvas: uint8 `[height, width, 3]`.
-      corners: `[N, 2]`.
-      masks: uint8 `[N, 28, 28]`: 255 on the digit, else 0.
+      canvas: Background, uint8 `[height, width, 3]`.
+      corners: Upper left corners, `[N, 2]`.
+      masks: Masks of the digits, uint8 `[N, 28, 28]`: 255 on the digit, else 0.
 
     Returns:
-      uint8 `[N, 28, 28, 3]`.
+      Images, uint8 `[N, 28, 28, 3]`.
     """
     # [rows, columns, 3, 28, 28], a view
     windows = sliding_window_view(canvas, (IMAGE_SIZE, IMAGE_SIZE), axis=(0, 1))

@@ -33,37 +33,44 @@ def shuffled_batches(
     augment: Augment | None = None,
     shuffle_buffer: int = 10_000,
 ) -> tf.data.Dataset:
-    """Endless shuffled batches; epoch e's order depends on (seed, e) alone.
+    """Endless shuffled batches; the order of epoch e depends on (seed, e) only.
 
-    So training that stops and goes on with `first_epoch` and `first_step` sees what it
-    would have seen. Rows left over at the end of an epoch wait for the next order.
+    Training that is resumed with `first_epoch` and `first_step` therefore gets the
+    batches it would have got without the interruption. Rows that do not fill a batch at
+    the end of an epoch are left out of it; each epoch has another order.
 
-    Arrays are kept in memory and shuffled as a whole. A dataset is read anew in each
-    epoch and shuffled within a buffer: let it be mixed already, and give it a
-    `.cache()` where reading is costly. With several workers each takes its share of
-    every batch.
+    Arrays are kept in memory and shuffled as a whole. A dataset is read again in each
+    epoch and shuffled within a buffer: its rows should be mixed already, and it needs a
+    `.cache()` if reading is slow. With several workers each takes a part of every
+    batch.
 
     Args:
       rows: Name to `[N, ...]`, optionally with `"present"`: name to bool `[N]`; or a
         `tf.data.Dataset` of single rows of that form. uint8 becomes float32 in [0, 1].
-      batch_size: Rows in each batch, at most N; with several replicas of them all.
+      batch_size: Number of rows in each batch, over all replicas, at most N.
       seed: Seed of the orders and of `augment`, from 0 to 2^63 - 1.
       first_epoch: Number of the first epoch, from 0.
-      first_step: Number of the first batch within that epoch, from 0. Those before it
-        are skipped: of arrays they are never gathered, of a dataset its rows are read.
-      augment: A function from a batch, converted, and a seed, int32 `[2]`, to a batch;
-        for stateless random operations. The seed depends on `seed`, the epoch and the
-        batch's place in it.
-      shuffle_buffer: Rows of a dataset to choose from.
+      first_step: Number of the first batch within that epoch, from 0. Earlier batches
+        are skipped: those of arrays are never gathered, those of a dataset are read.
+      augment: Function from a converted batch and a seed, int32 `[2]`, to a batch, for
+        stateless random operations. The seed depends on `seed`, the epoch and the
+        number of the batch within it.
+      shuffle_buffer: Number of rows of a dataset to choose the next row from.
 
     Returns:
-      A dataset of dictionaries of `[batch_size, ...]`: N // batch_size batches for
-      each epoch, without end. Give `fit` that number as `steps_per_epoch`.
+      A dataset of dictionaries of `[batch_size, ...]`, without end: N // batch_size
+      batches for each epoch. Pass that number to `fit` as `steps_per_epoch`.
 
     Raises:
-      ValueError: If the arrays differ in rows, have masked values, `batch_size` is not
-        in [1, N], a number is out of range, or a flag has no array beside it.
+      ValueError: If the arrays differ in rows or have masked values, `batch_size` is
+        not in [1, N], a number is out of range, or a flag has no array of its name.
       TypeError: If a number is not an integer, a flag not bool, or an array sparse.
+
+    Example:
+      >>> batches = shuffled_batches({"x": np.arange(6)}, 2, seed=0)
+      >>> epoch = [x for batch in batches.take(3) for x in batch["x"].numpy().tolist()]
+      >>> sorted(epoch)
+      [0, 1, 2, 3, 4, 5]
     """
     batch_size = whole_number("batch_size", batch_size, minimum=1)
     seed = checked_seed(seed)
@@ -73,7 +80,7 @@ def shuffled_batches(
     rows = _checked_rows(rows)
     count = _count(rows)
     if count is None and isinstance(rows, tf.data.Dataset):
-        # It has to be asked: without a single batch it would be read for ever.
+        # Read to find out: without a single full batch, epochs would never end.
         enough = any(True for _ in rows.skip(batch_size - 1).take(1))
         count = batch_size if enough else batch_size - 1
     if count is not None and batch_size > count:
@@ -117,20 +124,25 @@ def shuffled_batches(
 
 
 def ordered_batches(rows: Rows, batch_size: int) -> tf.data.Dataset:
-    """All rows once, in order; the last batch may be smaller.
+    """Batches of all rows once, in order; the last batch may be smaller.
 
     Args:
       rows: Name to `[N, ...]`, optionally with `"present"`: name to bool `[N]`; or a
         `tf.data.Dataset` of single rows of that form. uint8 becomes float32 in [0, 1].
-      batch_size: Rows in each batch, at least 1.
+      batch_size: Number of rows in each batch, at least 1.
 
     Returns:
       A dataset of dictionaries of `[B, ...]`.
 
     Raises:
-      ValueError: If the arrays differ in rows, have masked values, `batch_size` is less
-        than 1, or a flag has no array beside it.
+      ValueError: If the arrays differ in rows or have masked values, `batch_size` is
+        less than 1, or a flag has no array of its name.
       TypeError: If `batch_size` is not an integer, a flag not bool, or an array sparse.
+
+    Example:
+      >>> batches = ordered_batches({"x": [5, 6, 7]}, 2)
+      >>> [batch["x"].numpy().tolist() for batch in batches]
+      [[5, 6], [7]]
     """
     batch_size = whole_number("batch_size", batch_size, minimum=1)
     rows = _checked_rows(rows)
@@ -146,30 +158,34 @@ def ordered_batches(rows: Rows, batch_size: int) -> tf.data.Dataset:
 
 
 def num_rows(rows: Rows) -> int:
-    """N.
+    """Number of rows N.
 
     Args:
-      rows: As of `shuffled_batches`.
+      rows: Rows that `shuffled_batches` takes.
 
     Raises:
-      ValueError: If arrays differ in rows, have masked values or there are none, or a
-        dataset does not know its number of rows.
+      ValueError: If there are no arrays, they differ in rows or have masked values, or
+        the number of rows of a dataset is unknown.
       TypeError: If a flag is not bool, or an array sparse.
+
+    Example:
+      >>> num_rows({"a": np.zeros([5, 3]), "present": {"a": np.ones(5, bool)}})
+      5
     """
     count = _count(_checked_rows(rows))
     if count is None:
         raise ValueError(
-            "This dataset does not know its number of rows. Count them, and say so: "
-            "`rows.apply(tf.data.experimental.assert_cardinality(N))`."
+            "The number of rows of this dataset is unknown. Count them, and declare "
+            "it: `rows.apply(tf.data.experimental.assert_cardinality(N))`."
         )
     return count
 
 
 def _checked_rows(rows: Any) -> Any:
-    """Arrays as `plain_rows`; or the dataset, of single rows.
+    """The rows as arrays, or the dataset unchanged.
 
     Raises:
-      TypeError, ValueError: As `shuffled_batches`.
+      TypeError, ValueError: If they are refused; see `shuffled_batches`.
     """
     if isinstance(rows, tf.data.Dataset):
         check_single_rows("rows", rows)
@@ -179,21 +195,22 @@ def _checked_rows(rows: Any) -> Any:
             "`rows` must be a dictionary of name to array, or a tf.data.Dataset of "
             f"such rows. Received: {type(rows).__name__}."
         )
-    given = {name: x for name, x in rows.items() if name != "present" or x is not None}
-    arrays = plain_rows("rows", given)
+    if rows.get("present", ()) is None:
+        rows = {name: x for name, x in rows.items() if name != "present"}
+    arrays = plain_rows("rows", rows)
     check_flags("rows", arrays)
     for name, array in arrays.items():
         is_bytes = isinstance(array, np.ndarray) and array.dtype == np.uint8
         if is_bytes and array.max(initial=0) == 1:
             raise ValueError(
-                f"`rows[{name!r}]` is uint8 and holds 0 and 1 only, of which batches "
-                "would make 0 and 1/255. Convert it with `astype('float32')`."
+                f"`rows[{name!r}]` is uint8 and holds 0 and 1 only, which batches "
+                "would scale to 0 and 1/255. Convert it with `astype('float32')`."
             )
     return arrays
 
 
 def check_single_rows(argument: str, rows: tf.data.Dataset) -> None:
-    """Raises TypeError or ValueError if a dataset's elements are no single rows."""
+    """Raises TypeError or ValueError if a dataset's elements are not single rows."""
     spec = rows.element_spec
     if not isinstance(spec, Mapping):
         raise TypeError(
@@ -213,7 +230,7 @@ def check_single_rows(argument: str, rows: tf.data.Dataset) -> None:
 
 
 def _count(rows: Rows) -> int | None:
-    """N; None for a dataset that does not know."""
+    """N; None for a dataset of unknown cardinality."""
     if isinstance(rows, tf.data.Dataset):
         count = int(rows.cardinality())
         return count if count >= 0 else None
@@ -253,7 +270,7 @@ def _shuffled_in_memory(rows, count, batch_size, seed):
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
-    """The array as a tensor; `tf.constant` on the whole would hold large ones twice."""
+    """The array as a tensor, in parts: `tf.constant` of a large one needs it twice."""
     if array.nbytes < _LARGE:
         return tf.constant(array)
     rows = max(1, _LARGE * len(array) // array.nbytes)
@@ -263,8 +280,9 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
 
 def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
     def batches(epoch, first):
-        # `shuffle` mixes in the global seed, which is none of ours. This function's
-        # graph has its own, but not 0, with which it can't compare a tensor.
+        # `shuffle` mixes in the global seed, which this library does not control. The
+        # graph of this function has its own seed; not 0, which TensorFlow would compare
+        # with a tensor.
         tf.compat.v1.get_default_graph().seed = 1
         seed = tf.random.stateless_uniform(
             [],
@@ -283,7 +301,7 @@ def _shuffled_within_buffer(rows, batch_size, base, shuffle_buffer):
 
 
 def _check_augmented(batch: Mapping[str, Any], augmented: Any) -> None:
-    """Raises an error if an `augment` function lost something of its batch."""
+    """Raises an error if an `augment` function left out entries of its batch."""
     if not isinstance(augmented, Mapping):
         raise TypeError(
             "`augment` must return the batch, a dictionary. Received: "
@@ -300,7 +318,7 @@ def _check_augmented(batch: Mapping[str, Any], augmented: Any) -> None:
 
 
 def _to_unit_interval(batch: dict[str, Any]) -> dict[str, Any]:
-    """uint8 images to float32 in [0, 1]; everything else stays as it is."""
+    """Converts uint8 images to float32 in [0, 1]; leaves everything else unchanged."""
     return tf.nest.map_structure(
         lambda x: tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x, batch
     )
@@ -309,9 +327,8 @@ def _to_unit_interval(batch: dict[str, Any]) -> dict[str, Any]:
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
-    # Several workers that read by themselves: each takes its share of the rows. Left
-    # to chance, sharding by file would find no files, and none would give all rows to
-    # every worker.
+    # With several workers each takes a part of the rows. The default, sharding by
+    # file, would find no files; without sharding every worker would get all rows.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )

@@ -1,12 +1,12 @@
 """PolyDigits: five views of a handwritten digit, built offline within seconds.
 
-PolyMNIST's little sister, for first steps, tests and tutorials without a network.
-A tuple is five colour images, one a modality. They share the digit's class, but not the
-background nor (but for chance) the handwriting.
+A small version of PolyMNIST for first steps, tests and tutorials without a network. A
+tuple is five colour images, one for each modality. They share the class of the digit,
+but neither the background nor (except by chance) the handwriting.
 
 Recipe: PolyMNIST, from Sutter, Daunhawer and Vogt, *Generalized Multimodal ELBO*,
-ICLR 2021. Modality m always shows background m, cropped afresh for each image, and on
-the digit's mask each channel is inverted:
+ICLR 2021. Modality m always shows background m, with a new crop for each image, and on
+the mask of the digit each channel is inverted:
 
     x_m = b_m             off the digit
     x_m = 255 - b_m       on the digit             (v -> 1 - v on the unit scale)
@@ -41,18 +41,23 @@ _SPLITS = ("train", "validation", "test")
 _INK_THRESHOLD = 7.0  # on the digits' scale of 0..16
 _CUTS = (0.7, 0.8)  # of each class: 70 % train, 10 % validation, 20 % test
 
-# First entry of a random stream's key: streams of one seed are independent.
+# First entry of the key of a random stream: streams of one seed are independent.
 _SPLIT_STREAM, _BACKGROUND_STREAM, _PAIRING_STREAM = range(3)
 
 
 class PolyDigits(NamedTuple):
-    """N tuples of five images of one class.
+    """N tuples of five images of the same class; the result of `load_polydigits`.
 
     Attributes:
       images: Modality name to uint8 images of shape [N, 28, 28, 3], values 0..255.
       labels: Class of each tuple, int64 [N], 0..9.
       sources: Index into `load_digits()` of the digit that each modality shows,
         int64 [N, 5], columns in the order of `MODALITIES`.
+
+    Example:
+      >>> image, sources = np.zeros([1, 28, 28, 3], np.uint8), np.zeros([1, 5], int)
+      >>> PolyDigits(dict.fromkeys(MODALITIES, image), np.array([7]), sources).labels
+      array([7])
     """
 
     images: dict[str, np.ndarray]
@@ -63,18 +68,19 @@ class PolyDigits(NamedTuple):
 def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigits:
     """Builds one split of PolyDigits.
 
-    In a pairing, each class and modality has one random permutation of that class's
-    images, and the i-th of each make tuple i: every image of the split appears once a
-    modality. Pairings follow one another, each shuffled within itself: a prefix of the
-    arrays is roughly class-balanced, and fewer pairings are the first tuples of more.
+    A pairing has one random permutation of the images of a class for each class and
+    modality; tuple i consists of the i-th image of each. So every image of the split
+    appears once in each modality. Pairings are concatenated, each shuffled: a prefix of
+    the arrays is roughly class-balanced, and fewer pairings are the first tuples of
+    more.
 
-    The seed also decides which image belongs to which split: use one seed for all
-    splits of an experiment, or images that were trained on return in the test.
+    The seed also decides which images belong to which split: use the same seed for all
+    splits of an experiment, or test images will have been trained on.
 
     Args:
       split: "train" (70 % of the 1797 digits), "validation" (10 %, for tuning) or
-        "test" (20 %, for the final numbers only); stratified by class.
-      pairings: Number of pairings, at least 1; "train" has 1258 tuples in each.
+        "test" (20 %, for final results only); stratified by class.
+      pairings: Number of pairings, at least 1; each has 1258 tuples in "train".
       seed: Non-negative seed of split, backgrounds, pairing and crops. The same seed
         gives the same arrays (as long as NumPy keeps its generators' streams).
 
@@ -84,6 +90,11 @@ def load_polydigits(split: str, *, pairings: int = 8, seed: int = 0) -> PolyDigi
     Raises:
       ValueError: If `split` is unknown, `pairings` < 1 or `seed` < 0.
       TypeError: If `pairings` or `seed` is not an integer.
+
+    Example:
+      >>> data = load_polydigits("validation", pairings=1)
+      >>> data.images["m0"].shape[1:], data.sources.shape[1]
+      ((28, 28, 3), 5)
     """
     if split not in _SPLITS:
         raise ValueError(f"`split` must be one of {[*_SPLITS]}. Received: {split!r}.")
@@ -107,9 +118,10 @@ def backgrounds(seed: int = 0, size: int = _CANVAS_SIZE) -> np.ndarray:
     """Paints the canvases that the modalities' backgrounds are cropped from.
 
     In order: blue clouds (dark), warm stripes (bright), green cells (dark), pastel
-    rings (bright) and a rust plaid (dark). Mid-grey would hide the digit: so, on the
-    unit scale, the luminance 0.2126 R + 0.7152 G + 0.0722 B of every pixel is <= 0.35
-    on the dark, >= 0.65 on the bright ones, and no channel lies within (0.4, 0.6).
+    rings (bright) and a rust plaid (dark). Mid-grey would hide the digit. So, on the
+    unit scale, the luminance 0.2126 R + 0.7152 G + 0.0722 B of every pixel is at most
+    0.35 on the dark and at least 0.65 on the bright canvases, and no channel is within
+    (0.4, 0.6).
 
     Args:
       seed: Non-negative seed of the textures; the colours are fixed.
@@ -136,13 +148,13 @@ def _rng(seed: int, *key: int) -> np.random.Generator:
 
 
 def _split_by_class(target: np.ndarray, seed: int) -> dict[str, list[np.ndarray]]:
-    """Deals out each class's images; split name to one array of indices a class."""
+    """Splits the images of each class; split name to arrays of indices by class."""
     rng = _rng(seed, _SPLIT_STREAM)
-    dealt = []
+    by_class = []
     for digit in np.unique(target):
         shuffled = rng.permutation(np.flatnonzero(target == digit))
-        dealt.append(np.split(shuffled, [round(c * len(shuffled)) for c in _CUTS]))
-    return {split: [parts[i] for parts in dealt] for i, split in enumerate(_SPLITS)}
+        by_class.append(np.split(shuffled, [round(c * len(shuffled)) for c in _CUTS]))
+    return {split: [parts[i] for parts in by_class] for i, split in enumerate(_SPLITS)}
 
 
 def _draw_pairing(
@@ -196,7 +208,7 @@ def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cells(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Voronoi cells, each with a shade of its own, darker towards its border."""
+    """Voronoi cells of different shades, darker towards their borders."""
     points = rng.uniform(0.0, size, size=(max(4, size * size // 300), 2))
     distance, nearest = _nearest(points, size, 2)
     border = np.clip((distance[..., 1] - distance[..., 0]) / 5.0, 0.0, 1.0)
@@ -205,7 +217,7 @@ def _cells(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rings(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Concentric rings around scattered centres, as of rain on a pond."""
+    """Concentric rings around scattered centres, like those of rain on a pond."""
     centres = rng.uniform(0.0, size, size=(max(2, size * size // 2500), 2))
     radius, nearest = _nearest(centres, size, 1)
     phase = rng.random(len(centres))[nearest]

@@ -1,4 +1,4 @@
-"""Arrays to TFRecord files of `tf.train.Example`."""
+"""Writer of TFRecord files of `tf.train.Example`."""
 
 import glob
 import os
@@ -16,33 +16,38 @@ from tf_mopoe.data.missing import mark_missing
 def write_tfrecords(
     data: Mapping[str, Any], path: str | os.PathLike[str], *, shards: int = 1
 ) -> list[str]:
-    """Writes arrays as TFRecord files of one `tf.train.Example` for each row.
+    """Writes arrays as TFRecord files with one `tf.train.Example` for each row.
 
-    uint8 `[N, H, W, 1 or 3]` is stored as PNG, other integers and bools as int64,
-    floats as float32, all under the modality's name; a modality that is missing from a
-    row is left out of its Example. The files appear only when all are complete:
-    until then they have hidden names, and an error removes them.
+    uint8 `[N, H, W, 1 or 3]` is stored as PNG, other integers and bools as int64 and
+    floats as float32, under the modality's name. A modality that is missing in a row is
+    left out of its Example. The files have hidden names until all of them are complete,
+    and an error removes them.
 
     Args:
-      data: Modality name to `[N, ...]`, optionally `"present"` flags bool `[N]`. Rows
-        that are all NaN or masked are missing, too.
-      path: Folder, which must exist, and beginning of the files' names: "data/train"
-        gives `data/train-00000-of-00002.tfrecord` and `...-00001-of-...`. An ending
+      data: Modality name to `[N, ...]`, optionally with `"present"` flags, bool `[N]`.
+        Rows that are all NaN or masked are missing, too.
+      path: Existing folder and prefix of the files' names: "data/train" gives
+        `data/train-00000-of-00002.tfrecord` and `...-00001-of-...`. The extension
         ".tfrecord" is dropped.
-      shards: Number of files, from 1 to N; rows stay in order, from file to file.
+      shards: Number of files, from 1 to N; rows keep their order across the files.
 
     Returns:
-      The files' paths, in order.
+      Paths of the files, in order.
 
     Raises:
       ValueError: If `shards` is not from 1 to N, `path` names no file, an integer does
-        not fit int64, a modality has no values in a row, or `data` is not as
-        `mark_missing` takes it.
+        not fit int64, a modality has no values in a row, or `mark_missing` refuses
+        `data`.
       TypeError: If an array does not hold numbers, or a flag is not bool.
-      FileNotFoundError: If the folder of `path` is not there.
-      FileExistsError: If such files are there already, of whatever number of shards.
+      FileNotFoundError: If the folder of `path` does not exist.
+      FileExistsError: If such files exist already, with any number of shards.
 
-    Example: see `from_tfrecords`.
+    Example:
+      >>> import tempfile
+      >>> path = tempfile.mkdtemp() + "/train"
+      >>> files = write_tfrecords({"x": np.arange(4)}, path, shards=2)
+      >>> [os.path.basename(file) for file in files]
+      ['train-00000-of-00002.tfrecord', 'train-00001-of-00002.tfrecord']
     """
     arrays, present = _checked_data(data)
     rows = len(next(iter(arrays.values())))
@@ -73,7 +78,7 @@ def write_tfrecords(
 
 
 def _checked_data(data: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], Any]:
-    """Arrays as they are stored, and the flags."""
+    """Arrays in the dtypes they are stored in, and the flags."""
     arrays = mark_missing(
         {n: np.asarray(x) if isinstance(x, tf.Tensor) else x for n, x in data.items()}
     )
@@ -109,18 +114,18 @@ def _checked_targets(path: Any, shards: int) -> list[str]:
     folder, name = os.path.split(stem)
     if not name:
         raise ValueError(
-            "`path` must end in the beginning of the files' names, such as "
-            f"'data/train'. Received: {path!r}."
+            "`path` must end in the prefix of the files' names, such as 'data/train'. "
+            f"Received: {path!r}."
         )
     if "://" not in folder and not os.path.isdir(folder or "."):
         raise FileNotFoundError(
-            f"The folder of `path` is not there: {folder}. Make it."
+            f"The folder of `path` does not exist: {folder}. Create it."
         )
-    there = tf.io.gfile.glob(f"{glob.escape(stem)}-?????-of-?????.tfrecord")
-    if there:
+    existing = tf.io.gfile.glob(f"{glob.escape(stem)}-?????-of-?????.tfrecord")
+    if existing:
         raise FileExistsError(
-            f"`path` must be new: {len(there)} of its files are there already, such as "
-            f"{min(there)}. Remove them, or choose another `path`."
+            f"`path` must be new: {len(existing)} of its files exist already, such as "
+            f"{min(existing)}. Remove them, or choose another `path`."
         )
     return [f"{stem}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
 

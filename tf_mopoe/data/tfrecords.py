@@ -1,4 +1,4 @@
-"""Rows from TFRecord files of `tf.train.Example`."""
+"""Reader of TFRecord files of `tf.train.Example`."""
 
 import difflib
 import math
@@ -11,19 +11,24 @@ from google.protobuf.message import DecodeError
 
 from tf_mopoe.data.checks import check_modalities
 
-# So many rows are looked at for the features' names.
-_LOOKED_AT = 1000
-# At most this many rows are parsed at once, and this many bytes of values.
-_ROWS, _BYTES = 128, 2**24
-# A record is a length (8 bytes), its checksum (4), the Example, its checksum (4).
-_FRAME = 16
+# Number of rows in which the names of features are looked up.
+_ROWS_FOR_NAMES = 1000
+# Maximum number of rows that are parsed at once, and of bytes of their values.
+_MAX_ROWS, _MAX_BYTES = 128, 2**24
+# Bytes of a record besides its Example: a length (8) and two checksums (4 each).
+_FRAME_BYTES = 16
 
 
 class EncodedImage(NamedTuple):
-    """A feature of one image, stored as the bytes of a PNG or JPEG file.
+    """Feature of one image, stored as the bytes of a PNG or JPEG file.
 
     Attributes:
-      shape: (H, W, C) of the image, C 1 or 3; it is read as uint8.
+      shape: Shape (H, W, C) of the image, C 1 or 3; it is read as uint8.
+
+    Example:
+      >>> features = {"photo": EncodedImage((28, 28, 3))}
+      >>> features["photo"].shape
+      (28, 28, 3)
     """
 
     shape: Sequence[int]
@@ -33,32 +38,33 @@ def from_tfrecords(
     files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     features: Mapping[str, tf.io.FixedLenFeature | EncodedImage],
 ) -> tf.data.Dataset:
-    """Reads rows from TFRecord files of `tf.train.Example`, in the files' order.
+    """Reads rows from TFRecord files of `tf.train.Example`, in the order of the files.
 
-    Give the dataset to `shuffled_batches`, or batch it; images are uint8. How many rows
-    there are it does not know: tell `fit` the `steps_per_epoch`.
+    Pass the dataset to `shuffled_batches`, or batch it; images are uint8. The number of
+    rows is unknown: pass `steps_per_epoch` to `fit`.
 
     Args:
-      files: Path, pattern ("data/train-*.tfrecord"), or several of either; read in the
-        order of their names, each once.
+      files: Path, pattern ("data/train-*.tfrecord"), or several of either; each file is
+        read once, in the order of their names.
       features: Modality name, the key in the Examples, to
-        `tf.io.FixedLenFeature(shape, dtype)`, float32 or int64, or
+        `tf.io.FixedLenFeature(shape, dtype)`, float32 or int64, or to
         `EncodedImage(shape)`. Other keys are not read.
 
     Returns:
-      A dataset of rows: modality name to a value of its shape (float32, int64; uint8 of
-      images), zeros where the Example lacks the feature, and `"present"`: modality name
-      to bool `[]`, of all modalities.
+      A dataset of rows: modality name to a value of its shape (float32, int64, or uint8
+      for images), zeros where the Example lacks the feature; and `"present"`: modality
+      name to bool `[]`, for all modalities.
 
     Raises:
       FileNotFoundError: If a path or pattern matches no file.
-      ValueError: If `features` is not as described, or it misspells a key of the first
-        1000 rows or has none of theirs; or the files are empty.
-      TypeError: If `features` is not a mapping or holds something else.
-      tf.errors.InvalidArgumentError: When rows are drawn: if a feature has another
-        length or kind, an image another shape or broken bytes, or a file is truncated
-        or damaged (rows before that come first). The message names the modality, and
-        the file where TensorFlow lets it.
+      ValueError: If `features` is not as described, misspells a key of the first 1000
+        rows or has none of theirs, or the files are empty.
+      TypeError: If `files` is neither a path nor a list of paths, or `features` is not
+        a mapping or has other values.
+      tf.errors.InvalidArgumentError: While rows are read: if a feature has another
+        length or type, an image has another shape or is damaged, or a file is truncated
+        or damaged (after the rows before the damage). The message names the modality,
+        and the file if TensorFlow reports it.
 
     Example:
       >>> import tempfile
@@ -80,7 +86,7 @@ def from_tfrecords(
     _check_names(paths, features)
     images = {name for name, kind in features.items() if isinstance(kind, EncodedImage)}
     parsers = {
-        name: tf.io.RaggedFeature(getattr(feature, "dtype", tf.string))
+        name: tf.io.RaggedFeature(tf.as_dtype(getattr(feature, "dtype", tf.string)))
         for name, feature in features.items()
     }
 
@@ -101,7 +107,7 @@ def from_tfrecords(
         math.prod(shape) * (1 if name in images else 8)
         for name, shape in shapes.items()
     )
-    at_once = max(1, min(_ROWS, _BYTES // row_bytes))
+    at_once = max(1, min(_MAX_ROWS, _MAX_BYTES // row_bytes))
     batches = tf.data.Dataset.from_tensor_slices((paths, sizes)).flat_map(
         lambda path, size: _batches(path, size, at_once)
     )
@@ -109,44 +115,56 @@ def from_tfrecords(
 
 
 def _matching(files: Any) -> list[str]:
-    given = [files] if isinstance(files, (str, os.PathLike)) else list(files)
-    if not given:
+    message = (
+        "`files` must be a path or pattern, or a list of them. Received: {!r}.".format
+    )
+    if isinstance(files, (str, os.PathLike)):
+        files = [files]
+    if isinstance(files, (bytes, Mapping)) or not isinstance(files, Iterable):
+        raise TypeError(message(files))
+    patterns = list(files)
+    if not patterns:
         raise ValueError("`files` must name at least one file. Received: none.")
     paths: set[str] = set()
-    for pattern in [os.fspath(file) for file in given]:
+    for pattern in patterns:
+        if not isinstance(pattern, (str, os.PathLike)):
+            raise TypeError(message(pattern))
+        pattern = os.fspath(pattern)
         if tf.io.gfile.isdir(pattern):
             raise ValueError(
                 "`files` must be paths or patterns of files. Received the folder: "
                 f"{pattern}. Write e.g. {os.path.join(pattern, '*.tfrecord')!r}."
             )
-        found = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
-        if not found:
+        exists = tf.io.gfile.exists(pattern)
+        matches = [pattern] if exists else tf.io.gfile.glob(pattern)
+        if not matches:
             raise FileNotFoundError(f"`files` matches no file: {pattern}")
-        paths.update(found)
+        paths.update(matches)
     if not any(tf.io.gfile.stat(path).length for path in paths):
         raise ValueError(
-            f"`files` must hold records. Received empty ones: {sorted(paths)[:3]}."
+            f"`files` must hold records. Received empty files: {sorted(paths)[:3]}."
         )
     return sorted(paths)
 
 
 def _check_names(paths: list[str], names: Iterable[str]) -> None:
-    """Raises ValueError for a feature whose name is likely to be misspelt."""
-    found: set[str] = set()
-    records = tf.data.TFRecordDataset(paths).ignore_errors().take(_LOOKED_AT)
+    """Raises ValueError for a feature whose name is probably misspelt."""
+    known: set[str] = set()
+    records = tf.data.TFRecordDataset(paths).ignore_errors().take(_ROWS_FOR_NAMES)
     for record in records.as_numpy_iterator():
         try:
             example = tf.train.Example.FromString(record)
         except DecodeError:
-            continue  # reading it says so
-        found.update(example.features.feature)
-    others = found.difference(names)
-    for name in found and set(names) - found:
+            continue  # reported when it is read
+        known.update(example.features.feature)
+    others = known.difference(names)
+    for name in known and set(names) - known:
         close = difflib.get_close_matches(name, others, n=1)
-        if close or found == others:  # else it may be missing from these rows
+        if close or known == others:  # otherwise it may be missing in these rows
+            hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"`features` has {name!r}, but none of the first rows. They have "
-                f"{sorted(found)}." + (f" Did you mean {close[0]!r}?" if close else "")
+                f"`features` has {name!r}, which none of the first {_ROWS_FOR_NAMES} "
+                f"rows has. They have {sorted(known)}.{hint}"
             )
 
 
@@ -160,7 +178,10 @@ def _checked_features(features: Any) -> dict[str, list[int]]:
                 f"`features[{name!r}]` must be a tf.io.FixedLenFeature or an "
                 f"EncodedImage. Received: {feature!r}."
             )
-        shape = tf.TensorShape(feature.shape)
+        try:
+            shape = tf.TensorShape(feature.shape)
+        except (TypeError, ValueError):
+            shape = tf.TensorShape(None)
         if not shape.is_fully_defined() or not math.prod(shape):
             raise ValueError(
                 f"`features[{name!r}]` must have a shape of positive sizes. "
@@ -176,9 +197,9 @@ def _checked_features(features: Any) -> dict[str, list[int]]:
             feature.default_value is not None
         ):
             raise ValueError(
-                f"`features[{name!r}]` must be of float32 or int64 and without "
-                "default_value, as what is lacking counts as missing (images: "
-                f"EncodedImage). Received: {feature!r}."
+                f"`features[{name!r}]` must be of float32 or int64 (images: "
+                "EncodedImage), and without default_value, since an absent feature "
+                f"counts as missing. Received: {feature!r}."
             )
         shapes[name] = shape.as_list()
     return shapes
@@ -187,11 +208,12 @@ def _checked_features(features: Any) -> dict[str, list[int]]:
 def _batches(path: tf.Tensor, size: tf.Tensor, at_once: int) -> tf.data.Dataset:
     """(path, Examples `[up to at_once]`) of one file.
 
-    Fails with the file's name, which TensorFlow's own message lacks, if its records do
-    not add up to its size: reading stops at the first record that is damaged.
+    Raises an error with the file's name if the records do not add up to its size.
+    TensorFlow itself does not name the file, and reads a file that is cut inside the
+    length of a record without any error.
     """
     none = tf.data.Dataset.from_tensors((tf.zeros([0], tf.string), False))
-    # Before `ignore_errors`, which would try for ever to open a file that is gone.
+    # Opened first: `ignore_errors` would try forever to open a file that is gone.
     opens = tf.data.FixedLengthRecordDataset(path, 1).take(1)
     opened = opens.flat_map(lambda _: none)
     records = tf.data.TFRecordDataset(path).ignore_errors().batch(at_once)
@@ -200,11 +222,11 @@ def _batches(path: tf.Tensor, size: tf.Tensor, at_once: int) -> tf.data.Dataset:
     def count(total, element):
         serialized, at_end = element
         lengths = tf.strings.length(serialized)  # [rows]
-        total += tf.reduce_sum(tf.cast(lengths + _FRAME, tf.int64))
+        total += tf.reduce_sum(tf.cast(lengths + _FRAME_BYTES, tf.int64))
         complete = ~at_end | (total == size)
         message = (
-            "A TFRecord file is truncated or damaged, or compressed. Replace it. Its "
-            "path, its bytes, those before the damage:"
+            "A TFRecord file is truncated, damaged or compressed. Replace it. Path, "
+            "number of bytes, number of bytes before the damage:"
         )
         check = tf.debugging.Assert(complete, [message, path, size, total])
         with tf.control_dependencies([check]):
@@ -218,13 +240,13 @@ def _batches(path: tf.Tensor, size: tf.Tensor, at_once: int) -> tf.data.Dataset:
 def _dense(
     ragged: tf.RaggedTensor, shape: list[int], name: str, path: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Values `[rows, *shape]`, zeros where there are none, and where there are some."""
+    """Values `[rows, *shape]`, zeros where a row has none; and which rows have some."""
     size = math.prod(shape)
     lengths = ragged.row_lengths()  # [rows]
     present = lengths > 0
     message = (
         f"Modality {name!r} must have {size} values of shape {tuple(shape)} in each "
-        "row, or none. File, and how many came:"
+        "row, or none. File, and numbers received:"
     )
     wrong = tf.boolean_mask(lengths, present & (lengths != size))
     check = tf.debugging.Assert(tf.size(wrong) == 0, [message, path, wrong])
@@ -236,16 +258,16 @@ def _dense(
 def _decoded(
     encoded: tf.Tensor, present: tf.Tensor, shape: list[int], name: str, path: tf.Tensor
 ) -> tf.Tensor:
-    """uint8 `[rows, H, W, C]` of images, zeros where there are none."""
+    """Images, uint8 `[rows, H, W, C]`, zeros where a row has none."""
 
     def decode(file):
-        # TensorFlow's own message on broken bytes holds the op's name.
+        # TensorFlow's message on a damaged image contains the name of the op.
         image = tf.io.decode_image(
             file, expand_animations=False, name=f"modality_{name}"
         )
         message = (
             f"Modality {name!r} must have images of shape {tuple(shape)}. File, and "
-            "the shape that came:"
+            "shape received:"
         )
         fits = tf.reduce_all(tf.equal(tf.shape(image), shape))
         check = tf.debugging.Assert(fits, [message, path, tf.shape(image)])
@@ -253,8 +275,8 @@ def _decoded(
             return tf.reshape(image, shape)
 
     def image_or_zeros(element):
-        file, here = element
+        file, is_present = element
         zeros = tf.zeros(shape, tf.uint8)
-        return tf.cond(here, lambda: decode(file), lambda: zeros)
+        return tf.cond(is_present, lambda: decode(file), lambda: zeros)
 
     return tf.map_fn(image_or_zeros, (encoded, present), fn_output_signature=tf.uint8)

@@ -1,6 +1,18 @@
 """Evaluation of trained models: coherence, probes, sample quality, imputation, priors.
 
 Log-likelihoods are a method of the models, `log_likelihood`.
+
+To add a metric, write:
+
+1. A module in this package with one public function of a model or of arrays and data
+   that returns plain numbers by name. Check its arguments with `subset_samples`
+   (complete rows), `incomplete_rows` (rows with flags), `labels` and `seeds`; its
+   docstring has an example.
+2. Its name in `__all__` below.
+3. An entry in `CALLS` of `tests/metrics/test_arguments.py`, and a test of its values
+   against NumPy or a closed form.
+4. To include it in the evaluation of runs, a measure in the package `measures` of
+   `trainers`.
 """
 
 from tf_mopoe.metrics.aggregate_posterior import (
@@ -20,6 +32,12 @@ from tf_mopoe.metrics.coherence import (
     joint_coherence,
     mean_by_number_given,
 )
+from tf_mopoe.metrics.feature_distances import (
+    PrecisionRecall,
+    frechet_distance,
+    max_f_beta,
+    precision_recall_distribution,
+)
 from tf_mopoe.metrics.imputation import imputation_error
 from tf_mopoe.metrics.interval_coverage import interval_coverage
 from tf_mopoe.metrics.latent_classification import linear_probe
@@ -31,14 +49,7 @@ from tf_mopoe.metrics.representation import (
     precision_share,
     swap_styles,
 )
-from tf_mopoe.metrics.sample_quality import (
-    PrecisionRecall,
-    frechet_distance,
-    inception_features,
-    max_f_beta,
-    precision_recall_distribution,
-    sample_quality,
-)
+from tf_mopoe.metrics.sample_quality import inception_features, sample_quality
 
 __all__ = [
     "PrecisionRecall",

@@ -1,7 +1,7 @@
 """The aggregate posterior q(z) = mean_n q(z | X_n), and a mixture fitted to it.
 
-Decoders have learned what to make of q(z), not of the prior where the two differ;
-latents from a density fitted to q(z) afterwards give better joint samples.
+Decoders are trained on draws from q(z), not from the prior. Where the two differ,
+latents from a density fitted to q(z) after training give better joint samples.
 
 Source: Ghosh et al., From Variational to Deterministic Autoencoders, ICLR 2020 (ex-post
 density estimation).
@@ -23,27 +23,34 @@ from tf_mopoe.distributions import noise
 from tf_mopoe.metrics.seeds import checked_seed
 from tf_mopoe.models import MultimodalVAE
 
-#: Full covariances need as many rows for each component and latent dimension.
+#: Minimum number of rows for each component and latent dimension of full covariances.
 ROWS_FOR_FULL_COVARIANCES = 10
 
 
 def aggregate_posterior_samples(
     model: MultimodalVAE, data: Rows, *, seed: int = 0, batch_size: int = 256
 ) -> np.ndarray:
-    """One draw z_n ~ q(z | X_n) for each row.
+    """Draws one z_n ~ q(z | X_n) for each row.
 
     Args:
-      model: The model.
+      model: Model whose posterior is used.
       data: Modality name to `[N, *event_shape]`, uint8 or as in training, optionally
         with `"present"` flags; see `tf_mopoe.data.ordered_batches`.
-      seed: Of the draws; they depend on `batch_size` as well.
-      batch_size: Rows at a time.
+      seed: Seed of the draws, which also depend on `batch_size`.
+      batch_size: Number of rows at a time.
 
     Returns:
-      `[N, D]`, of the model's latent dtype.
+      Latents `[N, D]`, of the model's latent dtype.
 
     Raises:
-      TypeError, ValueError: If the rows are not as the model describes.
+      TypeError, ValueError: If the rows do not fit the model.
+
+    Example:
+      >>> from tf_mopoe import MoPoEVAE
+      >>> model = MoPoEVAE([Modality("a", (3,)), Modality("b", (2,))], 4, seed=0)
+      >>> data = {"a": np.zeros([5, 3], "f"), "b": np.zeros([5, 2], "f")}
+      >>> aggregate_posterior_samples(model, data).shape
+      (5, 4)
     """
     base = noise.stateless_seed(checked_seed(seed))
     return np.concatenate(
@@ -59,21 +66,30 @@ def fit_gaussian_mixture(
 ) -> tfd.MixtureSameFamily:
     """Fits a mixture of Gaussians by expectation maximisation (scikit-learn's).
 
-    Covariances are full where there are at least `ROWS_FOR_FULL_COVARIANCES` rows for
-    each component and latent dimension, N >= 10 K D, else diagonal.
+    Covariances are full if there are at least `ROWS_FOR_FULL_COVARIANCES` rows for each
+    component and latent dimension, N >= 10 K D; otherwise they are diagonal.
 
     Source: Ghosh et al., ICLR 2020 (10 components).
 
     Args:
-      latents: Finite, `[N, D]`, such as `aggregate_posterior_samples` returns.
-      num_components: K, at most N.
-      seed: Of the first assignment of rows to components.
+      latents: Finite latents `[N, D]`, such as `aggregate_posterior_samples` returns.
+      num_components: K, number of components, at most N.
+      seed: Seed of the initial assignment of rows to components.
 
     Returns:
-      A distribution of batch `[]` and event `[D]`, of the dtype of `latents`.
+      A distribution with batch shape `[]` and event shape `[D]`, of the dtype of
+      `latents`.
 
     Raises:
       TypeError, ValueError: If an argument is not as described.
+
+    Example:
+      >>> latents = np.array([[0.0, 0.1], [0.1, 0.0], [5.0, 5.1], [5.1, 5.0]])
+      >>> mixture = fit_gaussian_mixture(latents, num_components=2)
+      >>> mixture.sample(3, seed=0).shape
+      TensorShape([3, 2])
+      >>> np.sort(mixture.components_distribution.mean()[:, 0]).round(2).tolist()
+      [0.05, 5.05]
     """
     latents, seed = checked_latents(latents, at_least=2), checked_seed(seed)
     rows, size = latents.shape
@@ -86,9 +102,9 @@ def fit_gaussian_mixture(
     mixture = GaussianMixture(
         num_components, covariance_type="full" if full else "diag", random_state=seed
     )
-    # Threads of linear algebra wait for one another on busy cores.
+    # On busy cores the threads of linear algebra would wait for one another.
     with warnings.catch_warnings(), threadpool_limits(1):
-        # The last digits of the likelihood don't move the samples.
+        # The last digits of the likelihood do not change the samples.
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(latents.astype(np.float64))
     loc = mixture.means_.astype(latents.dtype)  # [K, D]
@@ -107,11 +123,11 @@ def checked_latents(latents: np.ndarray, *, at_least: int) -> np.ndarray:
     """The latents as an array.
 
     Args:
-      latents: float32 or float64 `[N, D]`.
-      at_least: Rows.
+      latents: Latents `[N, D]`, float32 or float64.
+      at_least: Minimum number of rows.
 
     Raises:
-      ValueError: If the shape or dtype is another, or values are masked or not finite.
+      ValueError: If shape or dtype differ, or values are masked or not finite.
     """
     latents = plain_array("latents", latents)
     if latents.ndim != 2 or len(latents) < at_least or latents.shape[1] < 1:

@@ -1,4 +1,4 @@
-"""Labels of rows, classes or attributes, and the score of attributes."""
+"""Average precision of scores of attributes, and means that leave out NaN."""
 
 from collections.abc import Sequence
 
@@ -6,45 +6,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from tf_mopoe.data.checks import plain_array
-
-
-def check_labels(
-    labels: np.ndarray, *, num_classes: int | None, rows: int | None = None
-) -> np.ndarray:
-    """The labels as an array.
-
-    Args:
-      labels: Classes, int `[N]`; or flags of attributes, bool `[N, A]`.
-      num_classes: C; None if they must be attributes.
-      rows: N, of the values beside them; None: any.
-
-    Raises:
-      ValueError: If they are not as described.
-    """
-    labels = plain_array("labels", labels)
-    found = f"Received: {labels.dtype} of shape {labels.shape}."
-    if num_classes is None:
-        if labels.ndim != 2 or labels.dtype != bool or not labels.size:
-            raise ValueError(
-                "Flags of attributes must be bool [N, A]. "
-                f"{found} Convert 0 and 1 with `.astype(bool)`; classes go with "
-                "`num_classes`, and have functions of their own."
-            )
-    elif labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"Labels must be classes, int [N]. {found} For attributes, bool [N, A], "
-            "leave out `num_classes` or take the function for attributes."
-        )
-    elif not labels.size or labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f"Labels must be classes from 0 to {num_classes - 1}, one at least. "
-            f"Received: {sorted(set(labels.tolist()))[-20:]}."
-        )
-    if rows is not None and len(labels) != rows:
-        raise ValueError(
-            f"Labels must be one for each of the {rows} rows. Received: {len(labels)}."
-        )
-    return labels
+from tf_mopoe.metrics.labels import check_attributes
 
 
 def average_precision_of_scores(scores: np.ndarray, flags: np.ndarray) -> np.ndarray:
@@ -53,17 +15,17 @@ def average_precision_of_scores(scores: np.ndarray, flags: np.ndarray) -> np.nda
     sum_n (recall_n - recall_{n-1}) precision_n
 
     Args:
-      scores: The higher, the more likely, finite, `[N, A]`; such as logits.
-      flags: bool `[N, A]`.
+      scores: Finite scores `[N, A]`, such as logits; higher means more likely.
+      flags: Flags of the attributes, bool `[N, A]`.
 
     Returns:
-      float64 `[A]` in [0, 1], NaN for an attribute that all rows have, or none.
+      float64 `[A]` in [0, 1]; NaN for an attribute that all rows have, or none.
 
     Raises:
-      ValueError: If `flags` is not bool `[N, A]`, or `scores` not of its shape or not
-        finite.
+      ValueError: If `flags` is not bool `[N, A]`, or `scores` has another shape or is
+        not finite.
     """
-    flags = check_labels(flags, num_classes=None)
+    flags = check_attributes(flags)
     scores = plain_array("scores", scores)
     if scores.shape != flags.shape:
         raise ValueError(
@@ -84,7 +46,7 @@ def average_precision_of_scores(scores: np.ndarray, flags: np.ndarray) -> np.nda
 
 
 def mean_of_defined(values: Sequence[float] | np.ndarray) -> float:
-    """Mean of what is not NaN; NaN if nothing is."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     array = np.asarray(values, np.float64)
     array = array[~np.isnan(array)]
     return float(array.mean()) if array.size else float("nan")

@@ -1,4 +1,4 @@
-"""Classifiers of one modality each, the judges of coherence."""
+"""Classifiers of one modality each, which score what a model generates."""
 
 import math
 import random
@@ -12,31 +12,37 @@ import tensorflow as tf
 from tf_mopoe.checks import whole_number
 from tf_mopoe.data import ordered_batches, shuffled_batches
 from tf_mopoe.data.checks import check_not_sparse, plain_array
-from tf_mopoe.metrics.attribute_scores import check_labels
+from tf_mopoe.metrics.labels import check_attributes, check_classes
 from tf_mopoe.metrics.seeds import checked_seed
 
-#: Images are halved until no side is larger than this.
-SMALLEST_SIDE = 4
-#: Steps that an epoch has at least, where there are so many rows.
-LEAST_STEPS = 8
+#: Convolutions halve an image until no side is larger than this.
+MAX_FINAL_SIDE = 4
+#: Minimum number of steps an epoch, given that many rows.
+MIN_STEPS_PER_EPOCH = 8
 
 
 def classifier_inputs(values, *, num_symbols: int | None = None) -> tf.Tensor:
-    """What a classifier sees of a modality, of data and of decoded means alike.
+    """Inputs of a classifier, made from data and from decoded means in the same way.
 
     Args:
-      values: uint8 images, which become float32 in [0, 1]; other numbers, which stay
-        as they are. With `num_symbols`: class indices of an integer dtype `[N, L]`,
-        which become one-hot, or probabilities `[N, L, C]`, which become one-hot at the
-        most probable symbol: the text that a reader would see.
-      num_symbols: C, of a text's alphabet; None for all that is not class indices.
+      values: uint8 images, which become float32 in [0, 1]; or other numbers, which are
+        kept. With `num_symbols`: class indices of an integer dtype `[N, L]`, which
+        become one-hot; or probabilities `[N, L, C]`, which become one-hot at the most
+        probable symbol, the text that a person would read.
+      num_symbols: C, size of a text's alphabet; None for other modalities.
 
     Returns:
       Floating values, `[N, *event_shape]` or one-hot `[N, L, C]`.
 
     Raises:
-      TypeError: If the values are sparse, or not of one type.
+      TypeError: If the values are sparse, or of several types.
       ValueError: If probabilities are not of C symbols, or values are masked.
+
+    Example:
+      >>> classifier_inputs(np.array([[0, 255]], np.uint8)).numpy().tolist()
+      [[0.0, 1.0]]
+      >>> classifier_inputs(np.array([[2, 0]]), num_symbols=3).numpy().tolist()
+      [[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]]
     """
     check_not_sparse("values", values)
     if not tf.is_tensor(values):
@@ -66,24 +72,32 @@ def default_classifier(
 ) -> keras.Sequential:
     """A small classifier with dropout, chosen by the shape of the events.
 
-    Images: convolutions that halve the image, three or as many as lead to 4 x 4, then a
-    dense layer. Text: three convolutions, then the maximum over places: a word counts
-    wherever it stands. Vectors: two dense layers; columns should be of a size about 1.
+    Images: convolutions of stride 2, three or as many as it takes to reach 4 x 4, then
+    a dense layer. Text: three convolutions, then the maximum over positions, so that a
+    word counts wherever it is. Vectors: two dense layers; scale columns to about 1.
 
     Args:
-      event_shape: Of the modality: (height, width, channels), (size,), or of a text
-        (L,), its symbols' number.
-      num_outputs: O, classes or attributes.
-      num_symbols: C, of a text's alphabet; None for images and vectors.
-      seed: Of weights and dropout. None: drawn from Python's generator, which
+      event_shape: Event shape of the modality: (height, width, channels) of an image,
+        (size,) of a vector, (L,) of a text of L symbols.
+      num_outputs: O, number of classes or attributes.
+      num_symbols: C, size of a text's alphabet; None for images and vectors.
+      seed: Seed of weights and dropout. None: drawn from Python's generator, which
         `keras.utils.set_random_seed` seeds.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
-      A built network from what `classifier_inputs` gives to logits `[B, O]`.
+      A built network from the output of `classifier_inputs` to logits `[B, O]`.
 
     Raises:
-      ValueError: If there is no such network for the shape.
+      TypeError: If `num_outputs` or `seed` is not a whole number.
+      ValueError: If there is no such network for the shape, or a number is out of
+        range.
+
+    Example:
+      >>> default_classifier((28, 28, 3), 10, seed=0).output_shape
+      (None, 10)
+      >>> default_classifier((8,), 10, num_symbols=71, seed=0).input_shape
+      (None, 8, 71)
     """
     shape = tuple(event_shape)
     if len(shape) not in ((1, 3) if num_symbols is None else (1,)):
@@ -122,12 +136,12 @@ def _hidden_layers(shape, options: Callable[[], dict[str, Any]]):
             for filters, strides in ((64, 1), (128, 2), (128, 1))
         ]
         return [*convolutions, layers.GlobalMaxPooling1D()]
-    halvings = max(3, math.ceil(math.log2(max(shape[:2]) / SMALLEST_SIDE)))
+    halvings = max(3, math.ceil(math.log2(max(shape[:2]) / MAX_FINAL_SIDE)))
     convolutions = [
         layers.Conv2D(min(32 * 2**n, 128), 3, strides=2, padding="same", **options())
         for n in range(halvings)
     ]
-    # Dense: as many features as a few hundred rows can tell the covariance of.
+    # 128 features: their covariance can be estimated from a few hundred rows.
     return [*convolutions, layers.Flatten(), layers.Dense(128, **options())]
 
 
@@ -145,32 +159,41 @@ def train_classifier(
 ) -> keras.Sequential:
     """Trains a `default_classifier` on the training split of one modality.
 
-    By cross-entropy: of the class, or of each attribute. The same seed gives the same
-    classifier, and no other random numbers are touched.
+    The loss is the cross-entropy of the class, or of each attribute. The same seed
+    gives the same classifier; global random generators are not used.
 
     Args:
-      values: As of `classifier_inputs`, complete, `[N, ...]`.
+      values: Complete values that `classifier_inputs` takes, `[N, ...]`.
       labels: Classes, int `[N]` from 0 to C - 1; or flags of attributes, bool `[N, A]`.
       num_classes: C; None for attributes.
-      num_symbols: Of a text's alphabet.
-      epochs: Passes over the data; the learning rate falls to 0 along a cosine.
-      batch_size: Rows of a step; of few rows an eighth of them.
-      seed: Of weights, dropout and the order of the data.
-      name: Of the network.
-      progress: Wraps the iterable of batches, e.g. `tqdm.tqdm`.
+      num_symbols: Size of a text's alphabet; None for images and vectors.
+      epochs: Number of passes over the data; the learning rate falls to 0 along a
+        cosine.
+      batch_size: Number of rows a step, reduced to N // 8 for small N.
+      seed: Seed of weights, dropout and the order of the data.
+      name: Name of the network.
+      progress: Wrapper of the iterable of batches, e.g. `tqdm.tqdm`.
 
     Returns:
       The trained classifier; use it with `training=False`, as `predict` does.
 
     Raises:
       TypeError, ValueError: If an argument is not as described.
+
+    Example:
+      >>> x, classes = np.array([[-1.0], [1.0]] * 4), np.array([0, 1] * 4)
+      >>> train_classifier(x, classes, num_classes=2, epochs=1).output_shape
+      (None, 2)
     """
     if num_classes is not None:
         num_classes = whole_number("num_classes", num_classes, minimum=2)
     values = _complete_values(values)
-    labels = check_labels(labels, num_classes=num_classes, rows=len(values))
+    if num_classes is None:
+        labels = check_attributes(labels, rows=len(values))
+    else:
+        labels = check_classes(labels, num_classes, rows=len(values))
     if num_symbols is not None and not np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.int32)  # uint8 would be taken for an image
+        values = values.astype(np.int32)  # uint8 would be read as an image
     count = labels.shape[1] if num_classes is None else num_classes
     classifier = default_classifier(
         values.shape[1:2] if num_symbols is not None else values.shape[1:],
@@ -181,7 +204,7 @@ def train_classifier(
     )
     epochs = whole_number("epochs", epochs, minimum=1)
     batch_size = whole_number("batch_size", batch_size, minimum=1)
-    batch_size = min(batch_size, max(1, len(values) // LEAST_STEPS))
+    batch_size = min(batch_size, max(1, len(values) // MIN_STEPS_PER_EPOCH))
     steps = epochs * (len(values) // batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     loss: keras.losses.Loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -205,12 +228,24 @@ def classifier_accuracy(
     """Fraction of rows whose most probable class is the label.
 
     Args:
-      classifier: Of classes.
-      values: As of `classifier_inputs`, `[N, ...]`.
-      labels: int `[N]`.
+      classifier: Network to logits of classes `[B, C]`.
+      values: Values that `classifier_inputs` takes, `[N, ...]`.
+      labels: Classes, int `[N]`.
+
+    Returns:
+      The accuracy in [0, 1].
+
+    Raises:
+      TypeError, ValueError: If an argument is not as described.
+
+    Example:
+      >>> identity = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
+      >>> logits = np.array([[2.0, 1.0], [0.0, 1.0]])
+      >>> classifier_accuracy(identity, logits, np.array([0, 0]))
+      0.5
     """
     logits = classifier_logits(classifier, values)  # [N, C]
-    labels = check_labels(labels, num_classes=logits.shape[-1], rows=len(logits))
+    labels = check_classes(labels, logits.shape[-1], rows=len(logits))
     return float(np.mean(np.argmax(logits, axis=-1) == labels))
 
 
@@ -218,8 +253,8 @@ def _complete_values(values) -> np.ndarray:
     """The values as an array.
 
     Raises:
-      TypeError: If they are sparse, or not of one type.
-      ValueError: If they are no rows, masked, or not finite.
+      TypeError: If they are sparse, or of several types.
+      ValueError: If they have no rows, are masked, or not finite.
     """
     values = plain_array("values", values)
     if values.ndim == 0:
@@ -236,11 +271,12 @@ def classifier_logits(classifier: keras.Model, values: np.ndarray) -> np.ndarray
     """Logits in inference mode.
 
     Args:
-      classifier: Its input says whether integers are class indices.
-      values: As of `classifier_inputs`, `[N, ...]`.
+      classifier: Network to logits; if its input has one dimension more than `values`,
+        they are class indices.
+      values: Values that `classifier_inputs` takes, `[N, ...]`.
 
     Returns:
-      `[N, O]`.
+      Logits `[N, O]`.
     """
     values, symbols = _complete_values(values), None
     if len(classifier.input_shape) > values.ndim:  # class indices
@@ -248,7 +284,7 @@ def classifier_logits(classifier: keras.Model, values: np.ndarray) -> np.ndarray
     batches = ordered_batches({"x": values}, 512).map(
         lambda batch: classifier_inputs(batch["x"], num_symbols=symbols)
     )
-    # Not `predict`: it warns of retracing once a few classifiers have been asked.
+    # Not `predict`, which warns of retracing after a few different classifiers.
     return np.concatenate([classifier(inputs, training=False) for inputs in batches])
 
 
@@ -256,13 +292,17 @@ def classifier_features(classifier: keras.Sequential) -> keras.Model:
     """The classifier without its last layer, and without the dropout before it.
 
     Args:
-      classifier: At least two layers, such as `default_classifier`.
+      classifier: Network of at least two layers, such as `default_classifier`.
 
     Returns:
-      A network from what `classifier_inputs` gives to features `[B, F]`.
+      A network from the output of `classifier_inputs` to features `[B, F]`.
 
     Raises:
       ValueError: If there is no layer before the last.
+
+    Example:
+      >>> classifier_features(default_classifier((5,), 3, seed=0)).output_shape
+      (None, 128)
     """
     hidden = [
         layer

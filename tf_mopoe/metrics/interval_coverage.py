@@ -1,4 +1,4 @@
-"""How often predictive intervals of imputed elements hold what they should."""
+"""Coverage of the predictive intervals of imputed elements."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ from tf_mopoe.checks import whole_number
 from tf_mopoe.data import ordered_batches
 from tf_mopoe.distributions import LIKELIHOODS, noise
 from tf_mopoe.distributions.likelihoods import ONE_HOT
-from tf_mopoe.metrics.holed_rows import holed_rows, presence
 from tf_mopoe.metrics.imputation import divided
+from tf_mopoe.metrics.incomplete_rows import presence, rows_with_flags
 from tf_mopoe.metrics.seeds import checked_seed
 from tf_mopoe.modality import Modality
 from tf_mopoe.models import MultimodalVAE
@@ -31,45 +31,58 @@ def interval_coverage(
     batch_size: int = 16,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """How often the central predictive intervals of imputed elements hold them.
+    """Fraction of imputed elements inside their central predictive intervals.
 
-    For a subset S and a target t not in it, K draws of every element: z from S's
-    product of experts, s_t from the prior, x_t ~ p(x_t | z, s_t). The interval of a
-    level goes from the r-th smallest draw to the r-th largest, ends included,
+    For a subset S and a target t not in it, every element is drawn K times: z from the
+    product of experts of S, s_t from the prior, x_t ~ p(x_t | z, s_t). The interval of
+    a level is from the r-th smallest draw to the r-th largest, including both,
 
-        r = floor((K + 1) (1 - level) / 2),
+        r = floor((K + 1) (1 - level) / 2).
 
-    and where the model is right it holds a continuous element with probability
-    1 - 2 r / (K + 1), the level or barely more; a discrete one at least as often.
+    If the model is correct, it contains a continuous element with probability
+    1 - 2 r / (K + 1), the level or slightly more; a discrete one at least as often.
 
-    Class indices and one-hot columns have no order and are left out. Rows count in
-    which the target and the whole subset are present; nan where there are none.
+    Class indices and one-hot columns have no order and are left out. Only rows in which
+    the target and the whole subset are present count; results are NaN if there are
+    none.
 
     Args:
-      model: The model, of at most 12 modalities.
-      data: All modalities by name, `[N, *event_shape]`; optionally `"present"`.
-      subsets: Names of the modalities of each; by default each modality alone, and all
-        but one.
+      model: Model of at most 12 modalities.
+      data: All modalities by name, `[N, *event_shape]`; optionally `"present"`:
+        modality name to bool `[N]`.
+      subsets: Lists of names of given modalities; by default each modality alone, and
+        all but one.
       levels: Levels of the intervals, each in (0, 1).
-      num_samples: K.
-      max_rows: Rows used, the first ones; None: all.
+      num_samples: K, number of draws.
+      max_rows: Number of rows used, the first ones; None for all.
       seed: Seed of the draws.
-      batch_size: Rows at a time; K times as many are decoded at once.
-      progress: Wraps the iterable of batches, e.g. `tqdm.tqdm`.
+      batch_size: Number of rows at a time; K times as many are decoded at once.
+      progress: Wrapper of the iterable of batches, e.g. `tqdm.tqdm`.
 
     Returns:
       Subset name (`"m0+m1"`) to target name to level as text (`"0.9"`) to
-      `{"coverage", "width"}`: the share of elements inside, and the mean width.
+      `{"coverage", "width"}`: the fraction of elements inside, and the mean width in
+      units of the data.
 
     Raises:
-      ValueError: If K is too small for a level, or a subset leaves out no modality.
+      TypeError: If an array does not hold numbers, or a flag is not bool.
+      ValueError: If K is too small for a level, a subset leaves out no modality, or the
+        data do not fit the model.
+
+    Example:
+      >>> from tf_mopoe import MoPoEVAE
+      >>> model = MoPoEVAE([Modality("a", (3,)), Modality("b", (1,))], 2, seed=0)
+      >>> rows = {"a": np.zeros([4, 3], "f"), "b": np.full([4, 1], 99.0, "f")}
+      >>> table = interval_coverage(model, rows, levels=[0.9], num_samples=39)
+      >>> table["a"]["b"]["0.9"]["coverage"]  # 99 is never inside
+      0.0
     """
     num_samples = whole_number("num_samples", num_samples, minimum=1)
     if max_rows is not None:
         max_rows = whole_number("max_rows", max_rows, minimum=1)
     base = noise.stateless_seed(checked_seed(seed))
     ranks = np.array([_rank(level, num_samples) for level in levels])
-    rows, names = holed_rows(model, data, "data"), model.modality_names
+    rows, names = rows_with_flags(model, data, "data"), model.modality_names
     rows = tf.nest.map_structure(lambda array: array[:max_rows], rows)
     ordered = [_ordered_elements(modality) for modality in model.modalities]
     pairs = [
@@ -81,12 +94,12 @@ def interval_coverage(
     every = subset_indices(len(names))
     sums, totals = np.zeros([len(pairs), len(levels), 2]), np.zeros(len(pairs))
     for step, batch in enumerate(progress(ordered_batches(rows, batch_size))):
-        products, here = model.subset_posteriors(batch), presence(model, batch)
+        products, present = model.subset_posteriors(batch), presence(model, batch)
         for index, (subset, target) in enumerate(pairs):
-            kept = here[:, [*subset, target]].all(axis=1)  # [B]
+            kept = present[:, [*subset, target]].all(axis=1)  # [B]
             product = [field[:, every.index(subset)] for field in products]
-            own_seed = noise.fold_in(noise.fold_in(base, step), index)
-            draws = _draws(model, target, product, num_samples, own_seed)
+            pair_seed = noise.fold_in(noise.fold_in(base, step), index)
+            draws = _draws(model, target, product, num_samples, pair_seed)
             draws = draws.reshape(num_samples, len(kept), -1)[:, kept]
             draws = draws[..., ordered[target]]  # [K, B, F]
             draws.sort(axis=0)
@@ -98,17 +111,17 @@ def interval_coverage(
             sums[index, :, 1] += (high - low).sum(axis=(1, 2))
             totals[index] += actual.size
     results: dict[str, dict[str, Any]] = {}
-    for (subset, target), own, total in zip(pairs, sums, totals):
+    for (subset, target), by_level, total in zip(pairs, sums, totals):
         name = "+".join(names[member] for member in subset)
         results.setdefault(name, {})[names[target]] = {
             f"{level:g}": dict(zip(("coverage", "width"), divided(x, total).tolist()))
-            for level, x in zip(levels, own)
+            for level, x in zip(levels, by_level)
         }
     return results
 
 
 def _draws(model, target, product, num_samples, seed) -> np.ndarray:
-    """x_t given the subset's product, loc and log_scale `[B, D]`: `[K, B, ...]`."""
+    """Draws of x_t `[K, B, ...]`, given the subset's loc and log_scale `[B, D]`."""
     loc, log_scale = product
     seeds, style = noise.split_seed(seed, 3), None
     unit = noise.standard_normal([num_samples, *loc.shape], seeds[0], loc.dtype)
@@ -120,7 +133,7 @@ def _draws(model, target, product, num_samples, seed) -> np.ndarray:
 
 
 def _rank(level: float, num_samples: int) -> int:
-    """Which smallest and largest draw bound the interval, from 1."""
+    """r: the r-th smallest and largest draws bound the interval, r from 1."""
     tail = (1 - level) / 2
     rank = math.floor((num_samples + 1) * tail + 1e-9)  # 10 is 9.999... in binary
     if not (0 < level < 1 and rank >= 1):
@@ -132,21 +145,21 @@ def _rank(level: float, num_samples: int) -> int:
 
 
 def _listed_subsets(names, subsets) -> tuple[tuple[int, ...], ...]:
-    """The subsets by index."""
+    """Subsets as tuples of indices."""
     if subsets is None:
         sizes = {1, len(names) - 1} - {len(names)}
         return tuple(s for s in subset_indices(len(names)) if len(s) in sizes)
     for subset in subsets:
         if isinstance(subset, str) or not set() < {*subset} < {*names}:
             raise ValueError(
-                f"`subsets` must list some of {list(names)} each, and leave out one or "
-                f"more to impute, such as [[{names[0]!r}]]. Received: {subset!r}."
+                f"Each of `subsets` must list some of {list(names)}, and leave out at "
+                f"least one to impute, such as [[{names[0]!r}]]. Received: {subset!r}."
             )
     return subset_indices(len(names), [[names.index(m) for m in s] for s in subsets])
 
 
 def _ordered_elements(modality: Modality) -> np.ndarray:
-    """bool `[elements]`: which have an order, neither indices nor one-hot columns."""
+    """bool `[elements]`: False for class indices and one-hot columns."""
     spec = modality.likelihood
     if isinstance(spec, str):
         spec = [(spec, math.prod(modality.event_shape))]

@@ -1,7 +1,8 @@
-"""Linear probes: how well labels are read off the latent of each subset."""
+"""Linear probes: accuracy of labels predicted from the latent of each subset."""
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -11,17 +12,18 @@ from sklearn.preprocessing import StandardScaler
 
 from tf_mopoe.checks import whole_number
 from tf_mopoe.data import num_rows, ordered_batches
+from tf_mopoe.data.checks import plain_array
 from tf_mopoe.metrics.attribute_scores import (
     average_precision_of_scores,
-    check_labels,
     mean_of_defined,
 )
+from tf_mopoe.metrics.labels import check_attributes, check_classes
 from tf_mopoe.metrics.subset_samples import complete_data
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.subsets import subset_names
 
-#: Which probe a subset's mean is shown to: one fitted on that subset's means, or the
-#: one fitted on those of all modalities.
+#: Probe that scores a subset's means: one fitted on that subset's means, or the one
+#: fitted on the means of all modalities.
 PROTOCOLS = ("per_subset", "joint")
 
 #: Modalities by name, and the rows' labels.
@@ -38,29 +40,39 @@ def linear_probe(
 ) -> dict[str, float]:
     """Score of a logistic regression on the mean of each subset's product of experts.
 
-    Inputs are standardised by the rows that the probe is fitted on. Of classes the
-    score is the accuracy. Of attributes each has a probe of its own, and the score is
-    the mean of their average precisions; attributes are left out that all rows have, or
-    none, be it in the training rows or in `test`; NaN if none is left. Styles
-    have no part in it.
+    Inputs are standardised by the rows that the probe is fitted on. For classes the
+    score is the accuracy. For attributes there is one probe each, and the score is the
+    mean of their average precisions. An attribute that all rows have, or none, in the
+    training rows or in `test`, is left out; the score is NaN if none is left. Styles
+    are not used.
 
     Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021 (500 rows).
 
     Args:
-      model: The model, of at most 12 modalities.
-      train: All its modalities by name, `[N, *event_shape]`, complete, and labels:
-        classes, int `[N]`, or flags of attributes, bool `[N, A]`.
-      test: The same of the rows to score.
-      protocol: `"per_subset"`: a probe is fitted for every subset; `"joint"`: one, on
-        the product of all modalities, scores the means of every subset, so a subset
-        must also lie where the joint posterior does.
-      num_train: Number of training rows used, the first ones; None: all.
+      model: Model of at most 12 modalities.
+      train: Pair of data and labels: all modalities by name, complete,
+        `[N, *event_shape]`; and classes, int `[N]`, or flags of attributes, bool
+        `[N, A]`.
+      test: Pair of data and labels of the rows to score.
+      protocol: `"per_subset"` fits a probe for every subset; `"joint"` fits one on the
+        product of all modalities and scores the means of every subset with it, so that
+        a subset also has to agree with the joint posterior in location.
+      num_train: Number of training rows used, the first ones; None for all.
 
     Returns:
       Subset name (`"m0+m1"`) to the score on `test` in [0, 1].
 
     Raises:
+      TypeError: If `train` or `test` is not a pair, or an array is of several types.
       ValueError: If an argument is not as described.
+
+    Example:
+      >>> from tf_mopoe import MoPoEVAE
+      >>> model = MoPoEVAE([Modality("a", (3,)), Modality("b", (2,))], 2, seed=0)
+      >>> a = np.linspace(-1.0, 1.0, 30, dtype="f").reshape(10, 3)
+      >>> rows = {"a": a, "b": a[:, :2]}, np.arange(10) // 5
+      >>> list(linear_probe(model, rows, rows))
+      ['a', 'b', 'a+b']
     """
     if protocol not in PROTOCOLS:
         raise ValueError(
@@ -68,14 +80,15 @@ def linear_probe(
         )
     if num_train is not None:
         num_train = whole_number("num_train", num_train, minimum=1)
-    values, labels = _checked(model, train)
+    values, labels = _checked(model, "train", train)
     values = {name: array[:num_train] for name, array in values.items()}
     labels = labels[:num_train]
-    test_values, test_labels = _checked(model, test)
+    test_values, test_labels = _checked(model, "test", test)
     if labels.shape[1:] != test_labels.shape[1:]:
         raise ValueError(
-            "Labels must be of one kind in both splits, classes [N] or as many "
-            f"attributes [N, A]. Received: {labels.shape} and {test_labels.shape}."
+            "`train` and `test` must both have classes, [N], or both the same number "
+            f"of attributes, [N, A]. Received labels of shapes {labels.shape} and "
+            f"{test_labels.shape}."
         )
     latents = _means(model, values, only_joint=protocol == "joint")  # [N, S or 1, D]
     test_latents = _means(model, test_values)  # [N', S, D]
@@ -92,12 +105,21 @@ def linear_probe(
     }
 
 
-def _checked(model: MultimodalVAE, split: Split):
-    """The model's modalities and the labels."""
-    data, labels = split
-    data = complete_data(model, data)
-    most = np.iinfo(np.int64).max if np.ndim(labels) == 1 else None
-    return data, check_labels(labels, num_classes=most, rows=num_rows(data))
+def _checked(
+    model: MultimodalVAE, argument: str, split: Any
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The model's modalities, and the labels."""
+    if not isinstance(split, (tuple, list)) or len(split) != 2:
+        raise TypeError(
+            f"`{argument}` must be a pair of data and labels, such as "
+            f"({{'a': images}}, labels). Received: {type(split).__name__}"
+            + (f" of {len(split)}." if isinstance(split, (tuple, list)) else ".")
+        )
+    data = complete_data(model, split[0])
+    name = f"{argument}[1]"
+    labels = plain_array(name, split[1])
+    check = check_attributes if labels.ndim == 2 else check_classes
+    return data, check(labels, rows=num_rows(data), name=name)
 
 
 def _means(model, data, *, only_joint: bool = False) -> np.ndarray:
@@ -120,7 +142,7 @@ def _fit(latents: np.ndarray, labels: np.ndarray) -> dict[int, Pipeline]:
             continue
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         with warnings.catch_warnings():
-            # The last digits of the optimum don't move the score.
+            # The last digits of the optimum do not change the score.
             warnings.simplefilter("ignore", ConvergenceWarning)
             probes[index] = probe.fit(latents, column)
     return probes

@@ -16,8 +16,8 @@ from tf_mopoe.checks import whole_number
 from tf_mopoe.metrics.aggregate_posterior import checked_latents
 from tf_mopoe.metrics.seeds import checked_seed
 
-#: No coupling scales by more than exp(2) or less than exp(-2).
-LARGEST_LOG_SCALE = 2.0
+#: Bound of the log-scale of a coupling.
+MAX_LOG_SCALE = 2.0
 
 
 def fit_flow(
@@ -35,28 +35,35 @@ def fit_flow(
 
     y_1 = x_1,  y_2 = x_2 exp(s(x_1)) + t(x_1),  |s| < 2, in each layer
 
-    Layers come in pairs, the second with the halves swapped, each pair on dimensions in
-    an order of its own. At first all couplings are the identity: a Gaussian with the
-    latents' means and variances. Of all epochs the one is kept whose log-likelihood of
-    the 10 % of the rows that are held out is highest.
+    Layers come in pairs, the second with the halves swapped. Each pair permutes the
+    dimensions at random. All couplings start as the identity: the flow is a Gaussian
+    with the means and variances of the latents. 10 % of the rows are held out, and the
+    weights of the epoch with their highest log-likelihood are kept.
 
     Args:
-      latents: Finite, `[N, D]`, N from 10, D from 2, no column constant; such as
-        `aggregate_posterior_samples` returns.
-      num_layers: Couplings.
+      latents: Finite latents `[N, D]`, N at least 10, D at least 2, without a constant
+        column; such as `aggregate_posterior_samples` returns.
+      num_layers: Number of couplings.
       hidden: Widths of the hidden layers of each coupling's network.
-      epochs: Passes over the rows.
-      batch_size: Rows of a step, at most those not held out.
-      learning_rate: Of Adam, at first; it falls to 0 along a cosine.
-      seed: Of the networks' weights, the split and the orders of rows and dimensions.
-      progress: Wraps the iterable of epochs, e.g. `tqdm.tqdm`.
+      epochs: Number of passes over the rows.
+      batch_size: Number of rows a step, at most those not held out.
+      learning_rate: Initial learning rate of Adam; it falls to 0 along a cosine.
+      seed: Seed of the networks' weights, of the split, and of the orders of rows and
+        dimensions.
+      progress: Wrapper of the iterable of epochs, e.g. `tqdm.tqdm`.
 
     Returns:
-      A distribution of batch `[]` and event `[D]`, of the dtype of `latents`. Its
-      networks' weights are none of its `variables`.
+      A distribution with batch shape `[]` and event shape `[D]`, of the dtype of
+      `latents`. The networks' weights are not among its `variables`.
 
     Raises:
       TypeError, ValueError: If an argument is not as described.
+
+    Example:
+      >>> latents = np.random.default_rng(0).normal(size=(20, 2))
+      >>> flow = fit_flow(latents, num_layers=1, hidden=(4,), epochs=1)
+      >>> flow.sample(3, seed=0).shape
+      TensorShape([3, 2])
     """
     latents = checked_latents(latents, at_least=10)
     for name, value in (
@@ -94,7 +101,16 @@ def fit_flow(
 
 
 def _maximise_likelihood(flow, weights, optimizer, training, held_out, orders):
-    """Leaves the weights as after the best epoch; `orders` are of rows `[steps, B]`."""
+    """Trains, and restores the weights of the best epoch.
+
+    Args:
+      flow: Distribution to fit.
+      weights: Weights of its networks.
+      optimizer: Optimizer of the weights.
+      training: Latents to fit, `[N, D]`.
+      held_out: Latents to choose the epoch by, `[N', D]`.
+      orders: Indices of the rows of each step, `[steps, B]`, one array an epoch.
+    """
     optimizer.build(weights)
     training, held_out = tf.constant(training), tf.constant(held_out)
 
@@ -113,9 +129,9 @@ def _maximise_likelihood(flow, weights, optimizer, training, held_out, orders):
     for order in orders:
         for rows in order:
             step(tf.constant(rows))
-        found = float(score())
-        if found > best_score:
-            best_score, best = found, [weight.numpy() for weight in weights]
+        epoch_score = float(score())
+        if epoch_score > best_score:
+            best_score, best = epoch_score, [weight.numpy() for weight in weights]
     for weight, value in zip(weights, best):
         weight.assign(value)
 
@@ -162,14 +178,14 @@ def _network(inputs, outputs, hidden, dtype, rng) -> keras.Sequential:
 
 
 def _shift_and_log_scale(network):
-    """What RealNVP asks for; the closure keeps the network alive."""
+    """The function that `tfb.RealNVP` takes; its closure keeps the network alive."""
 
     def shift_and_log_scale(x, output_units):
         flat = tf.reshape(x, [-1, x.shape[-1]])  # a single event has no batch
         shape = tf.concat([tf.shape(x)[:-1], [2 * output_units]], axis=0)
         parameters = tf.reshape(network(flat), shape)
         shift, log_scale = tf.split(parameters, 2, axis=-1)
-        bound = LARGEST_LOG_SCALE
+        bound = MAX_LOG_SCALE
         return shift, bound * tf.tanh(log_scale / bound)
 
     return shift_and_log_scale

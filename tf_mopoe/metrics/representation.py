@@ -1,4 +1,4 @@
-"""The latents: whose they are, and what decoding shows when they are changed."""
+"""Contributions of modalities to the latents, and decoding of changed latents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,11 +14,15 @@ from tf_mopoe.models import MultimodalVAE
 
 
 class PrecisionShare(NamedTuple):
-    """Who decides where the posterior lies; see `precision_share`.
+    """Precision share by modality; see `precision_share`.
 
     Attributes:
       by_dimension: Modality name, or `"prior"`, to shares in [0, 1], `[D]`.
-      mean: The same, averaged over the dimensions.
+      mean: Modality name, or `"prior"`, to the mean share over the dimensions.
+
+    Example:
+      >>> PrecisionShare({"a": np.array([0.25, 0.75])}, {"a": 0.5}).mean["a"]
+      0.5
     """
 
     by_dimension: dict[str, np.ndarray]
@@ -26,13 +30,18 @@ class PrecisionShare(NamedTuple):
 
 
 class Traversal(NamedTuple):
-    """What `latent_traversal` decoded.
+    """Result of `latent_traversal`.
 
     Attributes:
-      dimensions: Those that were changed, int `[T]`.
-      values: What they were set to, `[V]`.
-      outputs: Modality name to means `[T, V, *event_shape]`; of class indices the
+      dimensions: Latent dimensions that were changed, int `[T]`.
+      values: Values that they were set to, `[V]`.
+      outputs: Modality name to means `[T, V, *event_shape]`; for class indices
         probabilities `[T, V, *event_shape, C]`.
+
+    Example:
+      >>> outputs = {"a": np.zeros([1, 2, 3])}
+      >>> Traversal(np.array([0]), np.array([-1.0, 1.0]), outputs).outputs["a"].shape
+      (1, 2, 3)
     """
 
     dimensions: np.ndarray
@@ -43,24 +52,35 @@ class Traversal(NamedTuple):
 def precision_share(
     model: MultimodalVAE, data: Mapping[str, Any], *, batch_size: int = 256
 ) -> PrecisionShare:
-    """Each modality's share of the precision of the product of all that is present.
+    """Share of each modality in the precision of the product of all present experts.
 
         share_m = lambda_m / (sum_n lambda_n + prior),   lambda_m = scale_m^-2,
 
-    n over the modalities present in the row, averaged over rows. The prior expert
-    counts 1 as `"prior"` where that product has it: with all M modalities present
-    (`prior_expert="full_set"`), always (`"every_subset"`) or never (`"none"`). A
-    modality's share is 0 in rows where it is missing; a row with nothing present is the
-    prior's altogether. Shares add up to 1 in every dimension.
+    with n over the modalities present in the row, averaged over rows. The prior expert
+    has precision 1 and counts as `"prior"` if the product includes it: with all M
+    modalities present (`prior_expert="full_set"`), always (`"every_subset"`) or never
+    (`"none"`). The share of a modality is 0 in rows where it is missing; in a row
+    without any modality the share of the prior is 1. Shares add up to 1 in every
+    dimension.
 
     Args:
-      model: The model.
-      data: Modality name to `[N, *event_shape]`, any missing; optionally `"present"`:
-        name to bool `[N]`. uint8 becomes [0, 1].
-      batch_size: Rows at a time.
+      model: Model whose experts are compared.
+      data: Modality name to `[N, *event_shape]`, not necessarily of all modalities;
+        optionally `"present"`: modality name to bool `[N]`. uint8 becomes [0, 1].
+      batch_size: Number of rows at a time.
+
+    Returns:
+      A `PrecisionShare`.
 
     Raises:
-      TypeError, ValueError: If the data are not as the model describes.
+      TypeError, ValueError: If the data do not fit the model.
+
+    Example:
+      >>> from tf_mopoe import MoPoEVAE
+      >>> model = MoPoEVAE([Modality("a", (3,)), Modality("b", (2,))], 4, seed=0)
+      >>> share = precision_share(model, {"a": np.zeros([5, 3], "f")})
+      >>> {name: round(value, 3) for name, value in share.mean.items()}
+      {'a': 1.0, 'b': 0.0, 'prior': 0.0}
     """
     sums, rows = np.zeros([len(model.modalities) + 1, model.latent_dim]), 0
     for inputs in ordered_batches(data, batch_size):
@@ -77,8 +97,8 @@ def precision_share(
         log_precision = tf.concat(
             [-2.0 * tf.math.log(scale), tf.zeros_like(scale[:, :1])], axis=1
         )
-        here = tf.concat([present, prior[:, tf.newaxis]], axis=1)[..., tf.newaxis]
-        shares = tf.nn.softmax(tf.where(here, log_precision, -np.inf), axis=1)
+        counts = tf.concat([present, prior[:, tf.newaxis]], axis=1)[..., tf.newaxis]
+        shares = tf.nn.softmax(tf.where(counts, log_precision, -np.inf), axis=1)
         sums += shares.numpy().sum(axis=0, dtype=np.float64)
         rows += len(shares)
     by_dimension = dict(zip([*model.modality_names, "prior"], sums / rows))
@@ -91,22 +111,29 @@ def swap_styles(
 ) -> dict[str, np.ndarray]:
     """Decodes the shared latent of some rows with the styles of others.
 
-    z is the mean of the posterior of `content`, s_m the mean of q(s_m | x_m) of
-    `style`, or 0, the mean of its prior, where the modality is missing there. With a
-    batch as both this is the model's reconstruction.
+    z is the mean of the posterior of `content`, s_m the mean of q(s_m | x_m) of `style`
+    (0, the mean of its prior, where the modality is missing there). With the same batch
+    for both the result is the model's reconstruction.
 
     Args:
-      model: A model of modalities with styles.
-      content: A batch of B rows, any modalities missing.
-      style: Another; row i lends its styles to row i of `content`.
+      model: Model of modalities with styles.
+      content: Batch of B rows, not necessarily of all modalities.
+      style: Batch of B rows; row i gives the styles for row i of `content`.
 
     Returns:
-      Modality name to means `[B, *event_shape]`; of class indices the probabilities
+      Modality name to means `[B, *event_shape]`; for class indices probabilities
       `[B, *event_shape, C]`.
 
     Raises:
       ValueError: If the model has no styles, or the batches differ in rows.
-      TypeError, ValueError: If a batch is not as the model describes.
+      TypeError, ValueError: If a batch does not fit the model.
+
+    Example:
+      >>> from tf_mopoe import MoPoEVAE
+      >>> model = MoPoEVAE([Modality("a", (3,), style_dim=1)], 2, seed=0)
+      >>> content, style = {"a": np.zeros([4, 3], "f")}, {"a": np.ones([4, 3], "f")}
+      >>> swap_styles(model, content, style)["a"].shape
+      (4, 3)
     """
     if not any(modality.style_dim for modality in model.modalities):
         raise ValueError(
@@ -119,8 +146,8 @@ def swap_styles(
     rows = len(next(iter(styles.values())))
     if rows != len(z):
         raise ValueError(
-            f"`content` and `style` must have as many rows. Received: {len(z)} and "
-            f"{rows}."
+            "`content` and `style` must have the same number of rows. Received: "
+            f"{len(z)} and {rows}."
         )
     return {name: x.numpy() for name, x in model.decode(z, styles).items()}
 
@@ -135,24 +162,32 @@ def latent_traversal(
 ) -> Traversal:
     """Decodes one row while one latent dimension at a time takes other values.
 
-    The other dimensions stay at the posterior's mean, styles at theirs (0, the mean of
-    the prior, where the modality is missing).
+    The other dimensions stay at the posterior's mean, styles at the mean of theirs (0,
+    the mean of the prior, where the modality is missing).
 
     Args:
-      model: The model.
-      inputs: A batch of one row, any modalities missing.
-      dimensions: Which to change, each from 0 to D - 1. By default those that are
-        furthest from the prior, first the furthest: by sum_S w_S KL(q_S || p) of the
-        dimension alone, its part of the loss's bound.
-      num_dimensions: How many of those, at most; unused where `dimensions` are given.
-      values: What they are set to, in standard deviations of the prior, `[V]`.
+      model: Model that encodes and decodes.
+      inputs: Batch of one row, not necessarily of all modalities.
+      dimensions: Dimensions to change, each from 0 to D - 1. By default those furthest
+        from the prior, in falling order of sum_S w_S KL(q_S || p) of the dimension
+        alone, its part of the bound in the loss.
+      num_dimensions: Maximum number of dimensions; unused if `dimensions` are given.
+      values: Values to set them to, in standard deviations of the prior, `[V]`.
 
     Returns:
-      The dimensions, the values and what was decoded.
+      A `Traversal`: the dimensions, the values and the decoded means.
 
     Raises:
-      ValueError: If there is not exactly one row, or a dimension is not in the latent.
-      TypeError, ValueError: If the batch is not as the model describes.
+      ValueError: If there is not exactly one row, or a dimension is out of range.
+      TypeError, ValueError: If the batch does not fit the model.
+
+    Example:
+      >>> from tf_mopoe import MoPoEVAE
+      >>> model = MoPoEVAE([Modality("a", (3,)), Modality("b", (2,))], 4, seed=0)
+      >>> row = {"a": np.zeros([1, 3], "f")}
+      >>> traversal = latent_traversal(model, row, dimensions=[2], values=[-1.0, 1.0])
+      >>> traversal.outputs["b"].shape  # one dimension, two values
+      (1, 2, 2)
     """
     inputs = plain_rows("inputs", inputs)
     batch = model.unpack_batch(inputs)

@@ -1,144 +1,32 @@
-"""Sample quality: are generated values distributed as the real ones are?
+"""Sample quality: how close generated values are in distribution to real ones.
 
-Features of both are compared, so numbers are comparable only under one feature model.
+Features of both are compared, so numbers are comparable only for one feature model.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.cluster import MiniBatchKMeans
-from threadpoolctl import threadpool_limits
 
 from tf_mopoe.checks import whole_number
 from tf_mopoe.data import num_rows, ordered_batches
-from tf_mopoe.data.checks import plain_array, plain_rows
+from tf_mopoe.data.checks import plain_rows
 from tf_mopoe.distributions import noise
 from tf_mopoe.metrics.classifiers import classifier_inputs
+from tf_mopoe.metrics.feature_distances import (
+    frechet_distance,
+    max_f_beta,
+    precision_recall_distribution,
+)
 from tf_mopoe.metrics.seeds import checked_seed
+from tf_mopoe.metrics.subset_samples import latents_of_model
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.subsets import membership_mask
 
-#: From a batch of values as classifiers see them to features `[B, F]`.
+#: Function from a batch of inputs of a classifier to features `[B, F]`.
 FeatureModel = Callable[[Any], Any]
-
-
-class PrecisionRecall(NamedTuple):
-    """The best precision for each recall, along the angles of a curve `[A]`.
-
-    Attributes:
-      precision: Share of the generated rows that look real.
-      recall: Share of the real rows that are generated.
-    """
-
-    precision: np.ndarray
-    recall: np.ndarray
-
-
-def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
-    """Squared 2-Wasserstein distance of two Gaussians with the samples' moments.
-
-    |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
-
-    With S_i = R_i^T R_i the root's trace is the sum of the singular values of
-    R_1 R_2^T, also for singular S_i. Few rows bias it upwards: compare equal numbers.
-
-    Source: Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017.
-
-    Args:
-      features: Finite, `[N, F]`, N at least 2.
-      reference: `[N', F]`.
-
-    Returns:
-      The distance in float64, 0 or more, in squared units of the features.
-
-    Raises:
-      ValueError: If an argument is not as described.
-    """
-    arrays = _checked_features(features, reference, at_least=2)
-    means = [array.mean(axis=0) for array in arrays]
-    factors: list[Any] = [
-        np.linalg.qr((array - mean) / np.sqrt(len(array) - 1), mode="r")
-        for array, mean in zip(arrays, means)
-    ]  # [min(N, F), F]
-    root = np.linalg.norm(factors[0] @ factors[1].T, "nuc")
-    variances = sum(np.sum(np.square(factor)) for factor in factors)
-    distance = np.sum(np.square(means[0] - means[1])) + variances - 2 * root
-    return max(0.0, float(distance))
-
-
-def precision_recall_distribution(
-    features: np.ndarray,
-    reference: np.ndarray,
-    *,
-    num_clusters: int = 20,
-    num_angles: int = 1001,
-    num_runs: int = 10,
-    seed: int = 0,
-) -> PrecisionRecall:
-    """Precision and recall of the generated histogram q over clusters, the real one p.
-
-    precision(l) = sum_k min(l p_k, q_k),  recall(l) = sum_k min(p_k, q_k / l)
-
-    for the slopes l = tan of angles evenly inside (0, 90) degrees. Clusters are k-means
-    of both sets together; curves are averaged over runs of it.
-
-    Source: Sajjadi et al., Assessing Generative Models via Precision and Recall,
-    NeurIPS 2018.
-
-    Args:
-      features: Of generated rows, finite, `[N, F]`.
-      reference: Of real rows, `[N', F]`. Of the larger set N - N' rows are left out.
-      num_clusters: At most the rows of both sets together.
-      num_angles: A. Odd: precision and recall at 45 degrees are equal.
-      num_runs: Of k-means.
-      seed: Of the rows left out and of k-means.
-
-    Raises:
-      TypeError, ValueError: If an argument is not as described.
-    """
-    generated, real = _checked_features(features, reference, at_least=1)
-    num_angles = whole_number("num_angles", num_angles, minimum=1)
-    num_runs = whole_number("num_runs", num_runs, minimum=1)
-    seed = checked_seed(seed)
-    size = min(len(generated), len(real))
-    if whole_number("num_clusters", num_clusters, minimum=1) > 2 * size:
-        raise ValueError(
-            f"`num_clusters` must be at most {2 * size}, the rows compared of both "
-            f"sets. Received: {num_clusters}."
-        )
-    rng = np.random.default_rng(seed)
-    union = np.concatenate(
-        [rng.permutation(array)[:size] for array in (generated, real)]
-    )
-    slopes = np.tan(np.linspace(0, np.pi / 2, num_angles + 2)[1:-1, np.newaxis])
-    curves = []
-    for state in rng.integers(2**31, size=num_runs):
-        kmeans = MiniBatchKMeans(num_clusters, n_init=3, random_state=int(state))
-        with threadpool_limits(1):  # its threads wait for one another on busy cores
-            labels = kmeans.fit_predict(union)
-        q, p = (
-            np.bincount(part, minlength=num_clusters) / size
-            for part in (labels[:size], labels[size:])
-        )
-        precision = np.minimum(slopes * p, q).sum(axis=-1)
-        curves.append((precision, precision / slopes[:, 0]))
-    return PrecisionRecall(*np.mean(curves, axis=0))
-
-
-def max_f_beta(curve: PrecisionRecall, beta: float) -> float:
-    """The curve's largest F_beta, (1 + beta^2) p r / (beta^2 p + r), in [0, 1].
-
-    Args:
-      curve: Of `precision_recall_distribution`.
-      beta: Positive; 8 weighs recall, 1/8 precision.
-    """
-    precision, recall = curve
-    above = (1 + beta**2) * precision * recall
-    below = beta**2 * precision + recall
-    return float(np.max(np.divide(above, below, out=0 * above, where=below > 0)))
 
 
 def sample_quality(
@@ -155,28 +43,38 @@ def sample_quality(
 ) -> dict[str, dict[str, float]]:
     """Compares features of generated modalities with those of all rows of `data`.
 
-    Generated are the likelihoods' means for one z a row and styles from their prior.
+    The generated values are the likelihoods' means, for one z a row and styles drawn
+    from their prior.
 
     Args:
-      model: The model.
+      model: Model that generates.
       data: Modality name to `[N, *event_shape]`, complete; uint8 or as in training.
-      feature_models: Modality name to a function from values as `classifier_inputs`
-        makes them to features `[B, F]`; such as a Keras model. Only these modalities
-        are generated; of them, only those not given.
-      given: Names of modalities: z is from their product of experts, of rows of `data`
-        chosen at random. None: z is from the prior, or from `latents`.
-      num_samples: Rows to generate; at most N where modalities are given.
-      latents: `[num_samples, D]` in place of draws from the prior; their number counts.
+      feature_models: Modality name to a function from the output of `classifier_inputs`
+        to features `[B, F]`, such as a Keras model. These modalities are generated,
+        except those given.
+      given: Names of modalities. z is drawn from their product of experts, for rows of
+        `data` chosen at random. None: z is drawn from the prior, or is `latents`.
+      num_samples: Number of rows to generate, at most N if modalities are given.
+      latents: Latents `[N', D]` to decode instead of draws from the prior; all of them
+        are used, whatever `num_samples` is.
       seed: Seed of all draws.
-      batch_size: Rows at a time; no result depends on it.
-      progress: Wraps the iterables of the real and of the generated batches.
+      batch_size: Number of rows at a time; results do not depend on it.
+      progress: Wrapper of the iterables of the real and of the generated batches.
 
     Returns:
       Modality name to `frechet_distance`; `f8` and `f1_8`, the largest F_8 (recall) and
-      F_1/8 (precision) of the curve of precision and recall; `num_samples`.
+      F_1/8 (precision) of the curve of precision and recall; and `num_samples`.
 
     Raises:
       TypeError, ValueError: If an argument is not as described.
+
+    Example:
+      >>> from tf_mopoe import MoPoEVAE
+      >>> model = MoPoEVAE([Modality("a", (3,)), Modality("b", (2,))], 2, seed=0)
+      >>> data = {"a": np.eye(3, dtype="f"), "b": np.zeros([3, 2], "f")}
+      >>> table = sample_quality(model, data, {"a": lambda x: x}, num_samples=3)
+      >>> sorted(table["a"])
+      ['f1_8', 'f8', 'frechet_distance', 'num_samples']
     """
     targets = _targets(model, data, feature_models, given, latents)
     needed = {*targets, *(given or ())}
@@ -192,7 +90,7 @@ def sample_quality(
     elif latents is None:
         z = _normal(model, [num_samples, model.latent_dim], z_seed)
     else:
-        z = _checked_latents(model, latents)
+        z = latents_of_model(model, latents, at_least=2)
     styles = {
         modality.name: _normal(
             model, [len(z), modality.style_dim], noise.fold_in(style_seed, index)
@@ -216,16 +114,23 @@ def sample_quality(
 
 
 def inception_features(weights: str | None = "imagenet") -> FeatureModel:
-    """Features of images for the Fréchet Inception distance, `[B, 2048]`.
+    """Features of images for the Fréchet Inception distance.
 
-    The network is Keras's, not that of published numbers: compare within this library.
+    The network is that of Keras, not that of published numbers: compare distances
+    within this library only.
 
     Args:
-      weights: `"imagenet"`, which Keras downloads; a file of `InceptionV3`'s weights
-        without its top; None: random ones.
+      weights: `"imagenet"`, downloaded by Keras; a file of weights of `InceptionV3`
+        without its top; or None for random weights.
 
     Returns:
-      A function from images `[B, height, width, 1 or 3]`, clipped to [0, 1].
+      A function from images `[B, height, width, 1 or 3]`, clipped to [0, 1], to
+      features `[B, 2048]`.
+
+    Example (downloads weights, so it is not run as a test):
+      >>> features = inception_features()  # doctest: +SKIP
+      >>> features(np.zeros([2, 28, 28, 3])).shape  # doctest: +SKIP
+      TensorShape([2, 2048])
     """
     network = keras.applications.InceptionV3(
         weights=weights, include_top=False, pooling="avg"
@@ -257,7 +162,7 @@ def _scores(generated: np.ndarray, real: np.ndarray, seed: int) -> dict[str, flo
 def _features(model, feature_models, batches) -> dict[str, np.ndarray]:
     """Modality name to features `[N, F]`, of batches of values by modality name."""
     classes = {modality.name: modality.num_classes for modality in model.modalities}
-    found: dict[str, list[np.ndarray]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         for name, values in batch.items():
             inputs = classifier_inputs(values, num_symbols=classes[name])
@@ -267,12 +172,12 @@ def _features(model, feature_models, batches) -> dict[str, np.ndarray]:
                     f"`feature_models[{name!r}]` must return features "
                     f"{(len(values), 'F')}. Received: shape {features.shape}."
                 )
-            found.setdefault(name, []).append(features)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            parts.setdefault(name, []).append(features)
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
 def _product_samples(model, values, batch_size, seed) -> np.ndarray:
-    """One z a row from the product of all modalities in `values`: `[N, D]`."""
+    """One z for each row from the product of all modalities in `values`: `[N, D]`."""
     names = model.modality_names
     subset = [name in values for name in names]
     row = np.flatnonzero((membership_mask(len(names)) == subset).all(axis=1)).item()
@@ -289,7 +194,7 @@ def _normal(model, shape, seed) -> tf.Tensor:
 
 
 def _targets(model, data, feature_models, given, latents) -> list[str]:
-    """The modalities to generate; checks the names."""
+    """Names of the modalities to generate; checks all names."""
     names = set(model.modality_names)
     if given is not None and (
         isinstance(given, str) or not given or not set(given) <= names
@@ -299,12 +204,13 @@ def _targets(model, data, feature_models, given, latents) -> list[str]:
             f"Received: {given!r}."
         )
     if given is not None and latents is not None:
-        raise ValueError("`given` and `latents` exclude one another. Leave one out.")
+        raise ValueError("`given` and `latents` exclude each other. Leave one out.")
     targets = [name for name in feature_models if name not in (given or ())]
     if not targets or not set(feature_models) <= names:
         raise ValueError(
-            f"`feature_models` must be of modalities among {sorted(names)}, one at "
-            f"least not given. Received: {sorted(feature_models)}, given: {given!r}."
+            f"`feature_models` must name modalities among {sorted(names)}, at least "
+            f"one of them not given. Received: {sorted(feature_models)}, given: "
+            f"{given!r}."
         )
     needed = {*targets, *(given or ())}
     if not needed <= set(data) or "present" in data:
@@ -313,35 +219,3 @@ def _targets(model, data, feature_models, given, latents) -> list[str]:
             f"select the complete rows. Received: {sorted(data)}."
         )
     return targets
-
-
-def _checked_latents(model, latents) -> np.ndarray:
-    z = plain_array("latents", latents).astype(model.latent_dtype)
-    if z.ndim != 2 or z.shape[1] != model.latent_dim or len(z) < 2:
-        raise ValueError(
-            f"`latents` must have shape {('N', model.latent_dim)}, N from 2. "
-            f"Received: {z.shape}."
-        )
-    return z
-
-
-def _checked_features(features, reference, *, at_least: int) -> list[np.ndarray]:
-    """Both in float64, `[N, F]` and `[N', F]`."""
-    arrays = [
-        plain_array(name, array).astype(np.float64)
-        for name, array in (("features", features), ("reference", reference))
-    ]
-    shapes = [array.shape for array in arrays]
-    if any(len(s) != 2 or s[0] < at_least for s in shapes) or (
-        shapes[0][1:] != shapes[1][1:]
-    ):
-        raise ValueError(
-            "`features` and `reference` must have shapes [N, F] and [N', F], N and N' "
-            f"at least {at_least}. Received: {shapes[0]} and {shapes[1]}."
-        )
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError(
-            "`features` and `reference` must be finite. Received: NaN or infinity; "
-            "look at the feature model and the values it gets."
-        )
-    return arrays

@@ -1,4 +1,4 @@
-"""Latents of every subset of the modalities, decoded and shown to the judges."""
+"""Latents of every subset of the modalities, decoded and scored by classifiers."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mopoe.data import ordered_batches
-from tf_mopoe.data.checks import plain_rows
+from tf_mopoe.data.checks import plain_array, plain_rows
 from tf_mopoe.distributions import noise
 from tf_mopoe.distributions.components import independent_components
 from tf_mopoe.metrics.classifiers import classifier_inputs
@@ -16,23 +16,23 @@ from tf_mopoe.metrics.seeds import checked_seed
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.subsets import membership_mask
 
-#: Which posterior a given subset stands for: its own product of experts (the published
-#: evaluation), or the uniform mixture of the products of all its non-empty subsets
-#: (what `posterior` of a MoPoE-VAE is by default).
+#: Posterior of a given subset: its own product of experts (the published evaluation),
+#: or the uniform mixture of the products of all its non-empty subsets (`posterior` of a
+#: MoPoE-VAE by default).
 SUBSET_POSTERIORS = ("product", "mixture")
-#: What is decoded: one draw from that posterior a row, or its mean.
+#: Latent that is decoded: one draw from that posterior for each row, or its mean.
 LATENTS = ("sample", "mean")
 
 
 def complete_data(
     model: MultimodalVAE, data: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The model's modalities of `data`.
+    """The model's modalities in `data`, as arrays.
 
     Raises:
       TypeError: If `data` is not a mapping of dense arrays.
-      ValueError: If one is missing, or there are flags of missing rows, masked values
-        or NaN.
+      ValueError: If a modality is missing, or there are flags of missing rows, masked
+        values or NaN.
     """
     names = model.modality_names
     if not isinstance(data, Mapping):
@@ -56,7 +56,7 @@ def complete_data(
     return arrays
 
 
-def judged_batches(
+def subset_logits(
     model: MultimodalVAE,
     data: Mapping[str, np.ndarray],
     classifiers: Mapping[str, keras.Model],
@@ -67,21 +67,21 @@ def judged_batches(
     batch_size: int,
     progress: Callable[[Iterable], Iterable],
 ) -> Iterator[dict[str, np.ndarray]]:
-    """What the classifiers say of every modality decoded from every subset's latent.
+    """Logits of the classifiers for every modality decoded from every subset's latent.
 
     Args:
-      model: The model, of at most 12 modalities.
-      data: All its modalities, `[N, *event_shape]`, complete.
+      model: Model of at most 12 modalities.
+      data: All its modalities, complete, `[N, *event_shape]`.
       classifiers: Modality name to a network to logits `[B, O]`.
       posterior: One of `SUBSET_POSTERIORS`.
       latent: One of `LATENTS`.
       seed: Seed of the draws.
-      batch_size: Rows at a time.
-      progress: Wraps the iterable of batches.
+      batch_size: Number of rows at a time.
+      progress: Wrapper of the iterable of batches.
 
     Yields:
-      Modality name to logits `[B, S, O]`, subsets in the order of `membership_mask`,
-      batches in the order of rows.
+      Modality name to logits `[B, S, O]` for each batch, in the order of rows; subsets
+      are in the order of `membership_mask`.
 
     Raises:
       ValueError: If an argument is not as described, or logits are not finite.
@@ -104,12 +104,14 @@ def judged_batches(
         )
 
     latents_of = tf.function(
-        functools.partial(latents_of),  # see `_judge`
+        functools.partial(latents_of),  # see `_decode_and_classify`
         autograph=False,
         input_signature=[batches.element_spec, seeds],
     )
-    judges = {
-        name: _judge(model, name, classifiers[name], draw_style=latent == "sample")
+    logits_of = {
+        name: _decode_and_classify(
+            model, name, classifiers[name], draw_style=latent == "sample"
+        )
         for name in model.modality_names
     }
     base = noise.stateless_seed(checked_seed(seed))
@@ -118,7 +120,7 @@ def judged_batches(
         z = latents_of(batch, z_seed)  # [B, S, D]
         yield {
             name: checked_logits(
-                name, judges[name](z, noise.fold_in(style_seed, index))
+                name, logits_of[name](z, noise.fold_in(style_seed, index))
             )
             for index, name in enumerate(model.modality_names)
         }
@@ -132,22 +134,21 @@ def subset_latents(
     latent: str,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """One z a row and subset, drawn independently, or the mean.
+    """One z for each row and subset: an independent draw, or the mean.
 
     Args:
-      model: The model.
+      model: Model of at most 12 modalities.
       batch: All its modalities, complete.
       posterior: One of `SUBSET_POSTERIORS`.
       latent: One of `LATENTS`.
-      seed: int32 `[2]`, of the draws.
+      seed: Seed of the draws, int32 `[2]`.
 
     Returns:
-      `[B, S, D]`, subsets in the order of `membership_mask`.
+      Latents `[B, S, D]`, subsets in the order of `membership_mask`.
     """
     loc, log_scale = model.subset_posteriors(batch)  # [B, S, D]
     mask = membership_mask(len(model.modality_names))  # [S, M]
-    # Component c belongs to the mixture of subset s: it has no modality that s has not.
-    within = ~np.any(mask[np.newaxis] & ~mask[:, np.newaxis], axis=-1)  # [S, S]
+    within = subsets_within(mask)  # [S, S]
     if latent == "mean":
         if posterior == "product":
             return loc
@@ -163,6 +164,37 @@ def subset_latents(
     return tf.gather(z, component, batch_dims=1)
 
 
+def subsets_within(mask: np.ndarray) -> np.ndarray:
+    """bool `[S, S]`: entry (s, c) is True where subset c is a part of subset s.
+
+    Args:
+      mask: Membership of modalities in subsets, bool `[S, M]`.
+    """
+    return ~np.any(mask[np.newaxis] & ~mask[:, np.newaxis], axis=-1)
+
+
+def latents_of_model(
+    model: MultimodalVAE, latents: np.ndarray, *, at_least: int = 1
+) -> np.ndarray:
+    """Given latents as an array `[N, D]` of the model's latent dtype.
+
+    Args:
+      model: Model that decodes them.
+      latents: Latents `[N, D]`.
+      at_least: Minimum of N.
+
+    Raises:
+      TypeError, ValueError: If they are not as described.
+    """
+    z = plain_array("latents", latents).astype(model.latent_dtype)
+    if z.ndim != 2 or z.shape[1] != model.latent_dim or len(z) < at_least:
+        raise ValueError(
+            f"`latents` must have shape {('N', model.latent_dim)}, N at least "
+            f"{at_least}. Received: {z.shape}."
+        )
+    return z
+
+
 def decoded_logits(
     model: MultimodalVAE,
     name: str,
@@ -170,21 +202,21 @@ def decoded_logits(
     z: tf.Tensor,
     style: tf.Tensor | None,
 ) -> tf.Tensor:
-    """What a classifier, in inference mode, says of the mean of p(x_m | z, s_m).
+    """Logits of a classifier, in inference mode, for the mean of p(x_m | z, s_m).
 
     Args:
-      model: The model.
+      model: Model whose decoder is used.
       name: Name of the modality.
-      classifier: Its classifier.
-      z: `[N, D]`.
-      style: `[N, D_m]`; None for 0, or where there is none.
+      classifier: Classifier of the modality.
+      z: Shared latents, `[N, D]`.
+      style: Styles `[N, D_m]`; None for 0, or for a modality without a style.
 
     Returns:
       Logits `[N, O]`.
     """
     modality = model.modalities[model.modality_names.index(name)]
     symbols = modality.num_classes
-    if modality.likelihood == "categorical":  # one-hot data: the mean is not
+    if modality.likelihood == "categorical":  # data are one-hot, the mean is not
         symbols = modality.event_shape[-1]
     decoded = model.decode_modality(name, z, style)
     return classifier(classifier_inputs(decoded, num_symbols=symbols), training=False)
@@ -199,19 +231,19 @@ def checked_logits(name: str, logits) -> np.ndarray:
     logits = np.asarray(logits)
     if not np.isfinite(logits).all():
         raise ValueError(
-            f"The classifier of {name!r} must give finite logits of decoded values. "
-            "Received: NaN or infinity. Has the model's training diverged?"
+            f"The classifier of {name!r} must return finite logits for decoded values. "
+            "Received: NaN or infinity. Has the training of the model diverged?"
         )
     return logits
 
 
-def _judge(model, name, classifier, *, draw_style):
+def _decode_and_classify(model, name, classifier, *, draw_style):
     """A function from latents `[B, S, D]` and a seed to logits `[B, S, O]`."""
     size = model.modalities[model.modality_names.index(name)].style_dim
     subsets = 2 ** len(model.modality_names) - 1
     dtype = tf.as_dtype(model.latent_dtype)
 
-    def judge(z, seed):
+    def logits_of(z, seed):
         flat = tf.reshape(z, [-1, model.latent_dim])
         style = None  # the mean of its prior
         if size and draw_style:
@@ -221,7 +253,8 @@ def _judge(model, name, classifier, *, draw_style):
         return tf.reshape(logits, [-1, subsets, logits.shape[-1]])
 
     return tf.function(
-        functools.partial(judge),  # else TensorFlow warns of tracing each modality's
+        # A partial object: TensorFlow warns if one function is traced repeatedly.
+        functools.partial(logits_of),
         autograph=False,
         input_signature=[
             tf.TensorSpec([None, subsets, model.latent_dim], dtype),
@@ -233,19 +266,19 @@ def _judge(model, name, classifier, *, draw_style):
 def check_classifiers(
     classifiers: Mapping[str, keras.Model], modality_names: Sequence[str]
 ) -> None:
-    """Raises ValueError unless there is a classifier for each modality, no more."""
+    """Raises ValueError unless there is exactly one classifier for each modality."""
     if set(classifiers) != set(modality_names):
         raise ValueError(
-            f"`classifiers` must be one for each of {list(modality_names)}. "
+            f"`classifiers` must hold one for each of {list(modality_names)}. "
             f"Received: {sorted(classifiers)}."
         )
 
 
-def check_attributes(classifiers: Mapping[str, keras.Model], count: int) -> None:
-    """Raises ValueError unless each classifier has as many outputs."""
-    found = {name: network.output_shape[-1] for name, network in classifiers.items()}
-    if set(found.values()) != {count}:
+def check_num_attributes(classifiers: Mapping[str, keras.Model], count: int) -> None:
+    """Raises ValueError unless each classifier has `count` outputs."""
+    outputs = {name: network.output_shape[-1] for name, network in classifiers.items()}
+    if set(outputs.values()) != {count}:
         raise ValueError(
             f"`classifiers` must have one logit for each of {count} attributes. "
-            f"Received outputs: {found}."
+            f"Received outputs: {outputs}."
         )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-#: Symbols of the text of a face.
+#: Number of symbols of the text of a face.
 TEXT_LENGTH = 256
-#: In the order of the published file.
+#: Names of the attributes, in the order of the published file.
 ATTRIBUTES = (
     "5_o_Clock_Shadow",
     "Arched_Eyebrows",
@@ -50,13 +50,13 @@ ATTRIBUTES = (
 
 
 def attribute_text(present: Iterable[bool]) -> str:
-    """The present attributes in words, at most `TEXT_LENGTH` symbols.
+    """Names of the present attributes, `TEXT_LENGTH` symbols.
 
     Args:
       present: 40 flags, in the order of `ATTRIBUTES`.
 
     Returns:
-      Such as `"bangs, no beard, smiling"`, padded with blanks.
+      Text such as `"bangs, no beard, smiling"`, padded with blanks or cut.
     """
     names = [name for name, flag in zip(ATTRIBUTES, present, strict=True) if flag]
     text = ", ".join(name.replace("_", " ").lower() for name in names)

@@ -1,4 +1,4 @@
-"""CelebA's faces with their attributes as text, a TFDS data set."""
+"""Bimodal CelebA as a TFDS data set: faces, and their attributes as text."""
 
 import concurrent.futures
 import dataclasses
@@ -32,12 +32,12 @@ _WORKERS = min(8, os.cpu_count() or 1)
 
 @dataclasses.dataclass(eq=False)
 class BimodalCelebaConfig(tfds.core.BuilderConfig):
-    """Where CelebA comes from. Without arguments: TFDS downloads `celeb_a`.
+    """Source of CelebA. Without arguments TFDS downloads `celeb_a`.
 
     Attributes:
-      name: Of the data set's folder; by default made of the lists' content, and of the
-        names, sizes and times of the images.
-      files: A folder with `img_align_celeba` (a folder or .zip), and with
+      name: Name of the data set's folder; by default a hash of the content of the
+        lists, and of the names, sizes and times of the images.
+      files: Folder with `img_align_celeba` (a folder or .zip), and with
         `list_attr_celeba` and `list_eval_partition` (.txt as published, or .csv).
 
     Raises:
@@ -80,7 +80,7 @@ class Builder(ConfiguredBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        del dl_manager  # TFDS's celeb_a brings its own
+        del dl_manager  # TFDS's celeb_a has its own
         if self.builder_config.files is not None:
             faces = local_files.read(self.builder_config.files, SPLITS)
         else:
@@ -88,17 +88,17 @@ class Builder(ConfiguredBuilder):
         return {split: self._generate_examples(faces[split]) for split in SPLITS}
 
     def _generate_examples(self, faces) -> Iterator[tuple[str, dict[str, Any]]]:
-        # Decoding, resizing and encoding release the interpreter's lock.
+        # Decoding, resizing and encoding release the interpreter lock.
         with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
             for part in _chunks(faces, 64 * _WORKERS):
                 yield from pool.map(make_example, part)
 
 
 def make_example(face: Face) -> tuple[str, dict[str, Any]]:
-    """Crops, resizes and writes the attributes as text.
+    """Key and features of a face: image cropped and resized, attributes as text.
 
     Raises:
-      DataError: If an image is damaged or too small to be cropped.
+      DataError: If the image is damaged or smaller than the crop.
     """
     key, image, attributes = face
     return key, {
@@ -118,7 +118,7 @@ def _cropped(image: np.ndarray | bytes, key: str) -> Image.Image:
         picture = picture.convert("RGB")
     except UNREADABLE as error:
         raise DataError(
-            f"Image {key} is damaged or truncated ({error}). Fetch it again."
+            f"Image {key} is damaged or truncated ({error}). Download it again."
         ) from error
     width, height = picture.size
     if min(width, height) < CROP_SIZE:
@@ -143,8 +143,8 @@ def _from_tfds(data_dir) -> dict[str, Iterator[Face]]:
         builder.download_and_prepare()
     except Exception as error:  # requests, TensorFlow and TFDS raise their own
         raise DataError(
-            f"TFDS could not provide 'celeb_a' ({type(error).__name__}: {error}). Give "
-            f"`files`, {local_files.WANTED}."
+            f"TFDS could not provide 'celeb_a' ({type(error).__name__}: {error}). Pass "
+            f"`files`, {local_files.LAYOUT}."
         ) from error
 
     def read(split: str) -> Iterator[Face]:

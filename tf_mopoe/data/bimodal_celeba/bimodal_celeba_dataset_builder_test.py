@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -10,6 +11,7 @@ from tf_mopoe.data.bimodal_celeba import BimodalCelebaConfig, Builder
 from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
 
 
+@pytest.mark.integration
 class BimodalCelebaTest(tfds.testing.DatasetBuilderTestCase):
     """Builds, reads back and checks the data set's description."""
 

@@ -1,4 +1,4 @@
-"""CelebA from the files that are published: images, attributes, partition."""
+"""Reader of the published files of CelebA: images, attributes, partition."""
 
 import csv
 import pathlib
@@ -12,11 +12,11 @@ import numpy as np
 from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
 from tf_mopoe.data.errors import DataError
 
-WANTED = (
+LAYOUT = (
     "a folder with img_align_celeba (a folder or .zip), list_attr_celeba.txt and "
     "list_eval_partition.txt (or .csv)"
 )
-# Of a file that is cut short, overwritten in places, or locked with a password.
+# Errors of a zip file that is truncated, damaged or protected by a password.
 _DAMAGED_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
@@ -27,7 +27,7 @@ _DAMAGED_ZIP = (
 
 
 class Face(NamedTuple):
-    """One row: its key, the image (218, 178, 3) or its file, attributes bool [40]."""
+    """One row: key, image (218, 178, 3) or bytes of its file, attributes bool [40]."""
 
     key: str
     image: np.ndarray | bytes
@@ -40,43 +40,43 @@ def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
     Raises:
       DataError: If one of them does not exist.
     """
-    found = []
+    files = []
     for stem in ("list_attr_celeba", "list_eval_partition"):
         paths = [folder / f"{stem}{end}" for end in (".txt", ".csv")]
         existing = [path for path in paths if path.is_file()]
         if not existing:
-            raise DataError(f"{folder} has no {stem}.txt. `files` must be {WANTED}.")
-        found.append(existing[0])
-    return found
+            raise DataError(f"{folder} has no {stem}.txt. `files` must be {LAYOUT}.")
+        files.append(existing[0])
+    return files
 
 
 def read(folder: pathlib.Path, splits: Sequence[str]) -> dict[str, Iterator[Face]]:
-    """Rows of each split, the file's name being the key.
+    """Rows of each split, with the name of the image file as key.
 
     Args:
-      folder: As `WANTED` says.
+      folder: Folder described by `LAYOUT`.
       splits: Names of partitions 0, 1 and 2.
 
     Raises:
-      DataError: If a file is missing or malformed, the lists differ, or an image
-        is not there.
+      DataError: If a file is missing or malformed, the lists differ, or an image is
+        missing.
     """
     attribute_file, partition_file = list_files(folder)
     attributes = _read_attributes(attribute_file)
     partition = _read_partition(partition_file)
     if attributes.keys() != partition.keys():
-        odd = min(attributes.keys() ^ partition.keys())
+        unpaired = min(attributes.keys() ^ partition.keys())
         raise DataError(
             f"{attribute_file.name} and {partition_file.name} must list the same "
-            f"images. Received: {len(attributes)} and {len(partition)}; {odd} is in "
-            "one of the two only."
+            f"images. Received: {len(attributes)} and {len(partition)}; {unpaired} is "
+            "only in one of the two."
         )
     names, read_image = _images(folder)
     missing = attributes.keys() - names
     if missing:
         raise DataError(
             f"{folder / 'img_align_celeba'} must hold every image that "
-            f"{attribute_file.name} lists. {len(missing)} are not there, among them "
+            f"{attribute_file.name} lists. {len(missing)} are missing, among them "
             f"{min(missing)}."
         )
 
@@ -98,12 +98,12 @@ def image_source(folder: pathlib.Path) -> pathlib.Path:
     if images.is_dir():
         return images
     if not images.with_suffix(".zip").is_file():
-        raise DataError(f"{folder} has no img_align_celeba. `files` must be {WANTED}.")
+        raise DataError(f"{folder} has no img_align_celeba. `files` must be {LAYOUT}.")
     return images.with_suffix(".zip")
 
 
 def _images(folder: pathlib.Path) -> tuple[set[str], Callable[[str], bytes]]:
-    """Names of the images, and how to read one."""
+    """Names of the images, and a function that reads one."""
     images = archive = image_source(folder)
     if images.is_dir():
         names = {path.name for path in images.iterdir()}
@@ -112,7 +112,7 @@ def _images(folder: pathlib.Path) -> tuple[set[str], Callable[[str], bytes]]:
         opened = zipfile.ZipFile(archive)
     except _DAMAGED_ZIP as error:
         raise DataError(
-            f"{archive} is damaged or truncated ({error}). Fetch it again."
+            f"{archive} is damaged or truncated ({error}). Download it again."
         ) from error
     members = {pathlib.PurePosixPath(name).name: name for name in opened.namelist()}
 
@@ -121,26 +121,26 @@ def _images(folder: pathlib.Path) -> tuple[set[str], Callable[[str], bytes]]:
             return opened.read(members[name])
         except _DAMAGED_ZIP as error:
             raise DataError(
-                f"{name} in {archive} is damaged ({error}). Fetch the archive again."
+                f"{name} in {archive} is damaged ({error}). Download the archive again."
             ) from error
 
     return set(members), read_image
 
 
 def _table(path: pathlib.Path) -> list[list[str]]:
-    """Lines as lists of words, whether separated by commas or blanks."""
+    """Lines as lists of words, separated by commas (.csv) or blanks."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             if path.suffix == ".csv":
                 return [row for row in csv.reader(file) if row]
             return [line.split() for line in file if line.strip()]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is damaged ({error}). Fetch it again.") from error
+        raise DataError(f"{path} is damaged ({error}). Download it again.") from error
 
 
 def _read_attributes(path: pathlib.Path) -> dict[str, np.ndarray]:
     table = _table(path)
-    # As published: the number of images, the attributes' names, then the rows.
+    # The published file has the number of images, the names of attributes, the rows.
     header = next((row for row in table[:2] if "Young" in row), [])
     if tuple(header[-len(ATTRIBUTES) :]) != ATTRIBUTES:
         raise DataError(
@@ -167,11 +167,11 @@ def _read_partition(path: pathlib.Path) -> dict[str, int]:
 
 def _check_columns(path: pathlib.Path, rows: list[list[str]], columns: int) -> None:
     if not rows:
-        raise DataError(f"{path} lists no images. Fetch it again.")
+        raise DataError(f"{path} lists no images. Download it again.")
     wrong = [row for row in rows if len(row) != columns]
     if wrong:
         raise DataError(
             f"{path} must have {columns} columns in every row; it is damaged or "
-            f"truncated. Received: {len(wrong[0])} in the row of {wrong[0][0]}. Fetch "
-            "it again."
+            f"truncated. Received: {len(wrong[0])} in the row of {wrong[0][0]}. "
+            "Download it again."
         )

@@ -30,19 +30,20 @@ from tf_mopoe.data.texts import DIGIT_NAMES, DIGIT_TEXT_LENGTH
 
 @dataclasses.dataclass(eq=False)
 class MnistSvhnTextConfig(tfds.core.BuilderConfig):
-    """What MNIST-SVHN-Text is made of. Without arguments: TFDS's MNIST and SVHN.
+    """Sources of MNIST-SVHN-Text. Without arguments: TFDS's MNIST and SVHN.
 
     Attributes:
-      name: Of the data set's folder; by default made of the other settings and of what
-        is in the files, so that other files are another data set.
-      digits: A file `mnist.npz` as Keras has it. None: TFDS downloads `mnist`.
-      svhn: A folder with `train_32x32.mat` and `test_32x32.mat`, or an npz file; see
+      name: Name of the data set's folder; by default made of the other settings and of
+        a hash of the files' content, so that other files are another data set.
+      digits: File `mnist.npz` in the layout of Keras. None: TFDS downloads `mnist`.
+      svhn: Folder with `train_32x32.mat` and `test_32x32.mat`, or an npz file; see
         `digit_sources.read_svhn`. None: TFDS downloads `svhn_cropped`.
-      data_multiplications: Pairings: how often an image is used, in other company each
-        time. The published experiments use 20.
-      seed: Of pairing and offsets.
-      validation: The last so many images of MNIST for training, and the same share of
-        SVHN's, are paired once for a split "validation"; no image is in two splits.
+      data_multiplications: Number of pairings, each of which uses every image once,
+        with different partners. The published experiments use 20.
+      seed: Seed of pairing and offsets.
+      validation: Number of training images of MNIST, the last ones, that are paired
+        once for a split "validation", with the same fraction of SVHN's. No image is in
+        two splits.
 
     Raises:
       DataError: If a path does not exist or a number is not as described.
@@ -99,7 +100,7 @@ class Builder(ConfiguredBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        del dl_manager  # TFDS's mnist and svhn_cropped bring their own
+        del dl_manager  # TFDS's mnist and svhn_cropped have their own
         config = self.builder_config
         mnist = read_mnist(config.digits, self._data_dir_root)
         svhn = read_svhn(config.svhn, self._data_dir_root)
@@ -109,8 +110,8 @@ class Builder(ConfiguredBuilder):
             ("test", mnist["test"], svhn["test"], pairings),
         ]
         if config.validation:
-            share = config.validation / len(mnist["train"].images)
-            count = round(share * len(svhn["train"].images))
+            fraction = config.validation / len(mnist["train"].images)
+            count = round(fraction * len(svhn["train"].images))
             first = hold_out(mnist["train"], config.validation)
             second = hold_out(svhn["train"], count)
             splits = [
@@ -137,21 +138,22 @@ class Builder(ConfiguredBuilder):
 def make_examples(
     mnist: Digits, svhn: Digits, pairings: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Pairs images of one digit, and writes its name beside them.
+    """Pairs images of the same digit, and adds its name as text.
 
-    Each pairing takes, of every digit, as many images of either set as there are in the
-    smaller one, at random and without repetition.
+    Each pairing draws, for every digit, the same number of images from both sets, that
+    of the smaller one, at random and without repetition.
 
     Args:
-      mnist, svhn: Of one split.
-      pairings: How many.
-      rng: Source of pairs and offsets.
+      mnist: Digits of MNIST of one split.
+      svhn: Digits of SVHN of the same split.
+      pairings: Number of pairings.
+      rng: Random generator of pairs and offsets.
 
     Returns:
       An iterator of a key, and modality name to PNG file or text, with the label.
 
     Raises:
-      DataError: If a digit is in one set only.
+      DataError: If only one of the sets has a digit.
     """
     members = [members_by_class(digits.labels) for digits in (mnist, svhn)]
     counts = np.array([[len(rows) for rows in part] for part in members])  # [2, 10]

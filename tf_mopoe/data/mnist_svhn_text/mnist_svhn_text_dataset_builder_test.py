@@ -5,11 +5,13 @@ import tempfile
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
 from tf_mopoe.data.mnist_svhn_text import Builder, MnistSvhnTextConfig
 
 
+@pytest.mark.integration
 class MnistSvhnTextTest(tfds.testing.DatasetBuilderTestCase):
     """Builds, reads back and checks the data set's description."""
 

@@ -35,29 +35,30 @@ MODALITIES = polydigits.MODALITIES
 
 _IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _INK = 128  # the published threshold
-_CHUNK = 500  # tuples that are drawn at a time
+_CHUNK = 500  # number of tuples that are drawn at a time
 
 
 @dataclasses.dataclass(eq=False)
 class PolyMnistConfig(tfds.core.BuilderConfig):
-    """What PolyMNIST is made of. Without arguments: TFDS `mnist`, our backgrounds.
+    """Sources of PolyMNIST. Without arguments: TFDS `mnist`, painted backgrounds.
 
     Attributes:
-      name: Of the data set's folder; by default made of what is in the files named
-        here and the seed, so that other files are another data set.
-      backgrounds: A folder of exactly five images, the first by name for `m0`. None:
+      name: Name of the data set's folder; by default made of the seed and of a hash of
+        the files' content, so that other files are another data set.
+      backgrounds: Folder of exactly five images, the first by name for `m0`. None:
         those of PolyDigits, painted from the seed.
-      digits: A file `mnist.npz` as Keras has it. None: TFDS downloads `mnist`.
-      archive: Instead of making tuples: a folder with `train` and `test`, each with
-        folders `m0` to `m4` of images `<index>.<digit>.png`, or with tensors `m0.pt`
-        to `m4.pt` `[N, 3, 28, 28]` and `labels.pt` `[N]` (which PyTorch reads).
-      seed: Of pairing, crops and painted backgrounds.
-      validation: The last so many images for training make tuples of their own, split
-        "validation"; no image is in two splits.
+      digits: File `mnist.npz` in the layout of Keras. None: TFDS downloads `mnist`.
+      archive: Folder to read published tuples from, instead of making them. It has
+        `train` and `test`, each with folders `m0` to `m4` of images
+        `<index>.<digit>.png`, or with tensors `m0.pt` to `m4.pt` `[N, 3, 28, 28]` and
+        `labels.pt` `[N]` (which PyTorch reads).
+      seed: Seed of pairing, crops and painted backgrounds.
+      validation: Number of training images, the last ones, whose tuples are the split
+        "validation". No image is in two splits.
 
     Raises:
       DataError: If a path does not exist, a number is not as described, or `archive` is
-        combined with others.
+        combined with other settings.
     """
 
     name: str = ""
@@ -76,7 +77,7 @@ class PolyMnistConfig(tfds.core.BuilderConfig):
         others = self.backgrounds, self.digits, self.seed, self.validation
         if self.archive and any(others):
             raise DataError(
-                "`archive` is read as it is: `backgrounds`, `digits`, `seed` and "
+                "`archive` is read unchanged: `backgrounds`, `digits`, `seed` and "
                 "`validation` have no effect on it. Leave them out."
             )
         self.name = self.name or self._make_name()
@@ -116,7 +117,7 @@ class Builder(ConfiguredBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        del dl_manager  # TFDS's mnist brings its own
+        del dl_manager  # TFDS's mnist has its own
         config = self.builder_config
         if config.archive:
             return {
@@ -145,15 +146,15 @@ class Builder(ConfiguredBuilder):
 def make_examples(
     digits: Digits, canvases: list[np.ndarray], rng: np.random.Generator
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Makes tuples by the published recipe, PNG-encoded.
+    """Makes PNG-encoded tuples by the published recipe.
 
     Args:
-      digits: Of one split.
+      digits: Digits of one split.
       canvases: Five backgrounds, uint8 `[height, width, 3]`.
-      rng: Source of pairing and crops.
+      rng: Random generator of pairing and crops.
 
     Yields:
-      A key, and modality name to a PNG file with the label.
+      A key, and the features: modality name to a PNG file, and the label.
     """
     masks = np.where(digits.images[..., 0] > _INK, 255, 0).astype(np.uint8)
     sources = pair_by_class(members_by_class(digits.labels), len(canvases), rng)
@@ -179,7 +180,7 @@ def read_backgrounds(config: PolyMnistConfig) -> list[np.ndarray]:
     """The five backgrounds, uint8 `[height, width, 3]`.
 
     Raises:
-      DataError: If there are not five images, or one can't be read or is too small.
+      DataError: If there are not five images, or one is damaged or too small.
     """
     if config.backgrounds is None:
         return list(polydigits.backgrounds(config.seed))

@@ -5,11 +5,13 @@ import tempfile
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
 from tf_mopoe.data.poly_mnist import Builder, PolyMnistConfig
 
 
+@pytest.mark.integration
 class PolyMnistTest(tfds.testing.DatasetBuilderTestCase):
     """Builds, reads back and checks the data set's description."""
 

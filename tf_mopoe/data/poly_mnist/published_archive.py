@@ -1,4 +1,4 @@
-"""The layouts in which PolyMNIST is published: image folders, or tensors."""
+"""Reader of the published layouts of PolyMNIST: image folders, or tensors."""
 
 import io
 import pathlib
@@ -20,7 +20,7 @@ Example = tuple[str, dict[str, Any]]
 _CHUNK = 1000
 _SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 _LAYOUT = (
-    "Needed are folders m0 to m4 of images <index>.<digit>.png, or tensors m0.pt to "
+    "Expected are folders m0 to m4 of images <index>.<digit>.png, or tensors m0.pt to "
     "m4.pt and labels.pt"
 )
 
@@ -29,14 +29,15 @@ def examples(folder: pathlib.Path) -> Iterator[Example]:
     """Tuples of one split.
 
     Args:
-      folder: With `m0` to `m4`, or `m0.pt` to `m4.pt` and `labels.pt`.
+      folder: Folder with `m0` to `m4`, or `m0.pt` to `m4.pt` and `labels.pt`.
 
     Returns:
-      An iterator of a key, and modality name to a PNG file with the label.
+      An iterator of a key, and the features: modality name to a PNG file, and the
+      label.
 
     Raises:
-      DataError: If something is missing, unpaired or empty; from the iterator, if an
-        image is damaged.
+      DataError: If files are missing, unpaired or empty; from the iterator, if an image
+        is damaged.
     """
     if (folder / "labels.pt").is_file():
         return _from_tensors(folder)
@@ -47,18 +48,18 @@ def _from_folders(folder: pathlib.Path) -> Iterator[Example]:
     files = {}
     for name in MODALITIES:
         if not (folder / name).is_dir():
-            raise DataError(f"{folder / name} is no folder. {_LAYOUT}.")
+            raise DataError(f"{folder / name} is not a folder. {_LAYOUT}.")
         files[name] = {path.name for path in (folder / name).glob("*.png")}
         if not files[name]:
             raise DataError(f"{folder / name} holds no .png files. {_LAYOUT}.")
     first = files[MODALITIES[0]]
     for name in MODALITIES[1:]:
         if files[name] != first:
-            odd = min(files[name] ^ first)
+            unpaired = min(files[name] ^ first)
             raise DataError(
                 f"All modalities of {folder} must have the same files. Received: "
                 f"{len(first)} in {MODALITIES[0]}, {len(files[name])} in {name}; "
-                f"{odd} is in one of the two only."
+                f"{unpaired} is only in one of the two."
             )
     for file in first:
         if not re.fullmatch(r"\d+\.[0-9]\.png", file):
@@ -76,7 +77,7 @@ def _from_folders(folder: pathlib.Path) -> Iterator[Example]:
 
 
 def _checked_png(path: pathlib.Path) -> io.BytesIO:
-    """The file as it is, once it has been seen to hold what it should."""
+    """Content of a file that holds a PNG of the right shape and dtype."""
     content = path.read_bytes()
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -112,7 +113,7 @@ def _from_tensors(folder: pathlib.Path) -> Iterator[Example]:
 
 
 def _as_images(tensor: np.ndarray, name: str) -> np.ndarray:
-    """Channels last and uint8; what is not a batch of images is left to the checks."""
+    """Images with channels last and uint8; other shapes are left to later checks."""
     if tensor.ndim == 4 and tensor.shape[1] == 3:
         tensor = np.moveaxis(tensor, 1, -1)
     if tensor.dtype.kind == "f":
@@ -122,7 +123,7 @@ def _as_images(tensor: np.ndarray, name: str) -> np.ndarray:
                 f"{tensor.min()} to {tensor.max()}."
             )
         images = np.empty(tensor.shape, np.uint8)
-        for start in range(0, len(tensor), _CHUNK):  # the copies are large
+        for start in range(0, len(tensor), _CHUNK):  # limits the size of copies
             part = slice(start, start + _CHUNK)
             images[part] = np.rint(255.0 * tensor[part])
         return images
