@@ -68,8 +68,8 @@ MUTATIONS = (
     Mutation(
         "mixture weights of rows with missing modalities, in the loss",
         "tf_mopoe/models/bounds.py",
-        "weights = _normalized(tf.cast(available, components.loc.dtype))",
-        "weights = tf.cast(available, components.loc.dtype) / len(self.mask)",
+        "available, tf.reduce_sum(available, axis=-1, keepdims=True)",
+        "available, tf.cast(len(mask), available.dtype)",
         (
             "tests/models/test_multimodal_vae_missing.py"
             "::test_bound_is_the_mean_over_subsets_that_can_be_formed",
@@ -161,9 +161,9 @@ MUTATIONS = (
     ),
     Mutation(
         "noise of a training step",
-        "tf_mopoe/models/steps.py",
-        "seed = noise.fold_in(seed, step)",
-        "seed = noise.fold_in(seed, 0)",
+        "tf_mopoe/models/step_noise.py",
+        "noise.fold_in(tf.constant([seed, 1], tf.int32), micro_step(optimizer))",
+        "noise.fold_in(tf.constant([seed, 1], tf.int32), 0)",
         (
             "tests/models/test_multimodal_vae.py"
             "::test_noise_of_a_step_follows_from_the_seed_and_the_steps_number_alone",
@@ -171,9 +171,9 @@ MUTATIONS = (
     ),
     Mutation(
         "style of rows without the modality",
-        "tf_mopoe/models/inference.py",
-        "style = DiagonalGaussian(*(tf.where(here, x, zeros) for x in style))",
-        "style = DiagonalGaussian(*(x for x in style))",
+        "tf_mopoe/models/networks.py",
+        "*(tf.where(is_present, x, zeros) for x in style)",
+        "*(x for x in style)",
         (
             "tests/models/test_styles.py"
             "::test_styles_are_encoded_where_present_and_the_priors_where_not",
