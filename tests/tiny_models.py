@@ -20,6 +20,11 @@ SIZES = {"a": 3, "b": 4, "c": 2}
 LATENT_DIM = 2
 #: The members of the family.
 FAMILY = (MoPoEVAE, MVAE, MMVAE, MMJSD)
+#: Each member, and each objective with two of them.
+KINDS = [
+    *((cls, "elbo") for cls in FAMILY),
+    *((MoPoEVAE, "iwae"), (MVAE, "iwae"), (MoPoEVAE, "dreg"), (MMJSD, "dreg")),
+]
 
 
 def tiny_modality(name: str, event_shape=None, **kwargs) -> Modality:

@@ -37,6 +37,7 @@ ROADS = {
     "pickle": lambda model, path: pickle.loads(pickle.dumps(model)),
     "deepcopy": lambda model, path: copy.deepcopy(model),
 }
+OTHER_ROADS = [road for road in ROADS if road != ".keras"]
 
 
 def with_lora():
@@ -82,8 +83,13 @@ def flags(model):
     return [layer.trainable for layer in model._flatten_layers()]
 
 
-@pytest.mark.parametrize("road", ROADS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "road"),
+    [
+        *((name, ".keras") for name in MODELS),
+        *((name, road) for name in ("partly frozen", "LoRA") for road in OTHER_ROADS),
+    ],
+)
 def test_a_model_that_took_a_road_answers_and_freezes_as_before(tmp_path, name, road):
     model = MODELS[name]()
     loaded = ROADS[road](model, tmp_path)
