@@ -103,7 +103,7 @@ def indices_batch(dtype="int32"):
 
 
 def test_the_default_encoder_embeds_class_indices():
-    encoder = indices_model().networks.encoders["a"]
+    encoder = indices_model().networks.encoders["label"]
     embedding = encoder.layers[0]
     assert isinstance(embedding, keras.layers.Embedding)
     assert (embedding.input_dim, embedding.output_dim) == (5, 5)

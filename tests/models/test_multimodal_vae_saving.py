@@ -123,9 +123,10 @@ def test_every_argument_survives_saving(tmp_path):
     for name in (
         "name", "latent_dim", "beta", "beta_content", "beta_style", "objective",
         "num_samples", "subsets", "prior_expert", "component_draw", "seed",
-        "modality_names", "reconstruction_weights", "beta_styles",
+        "modality_names", "reconstruction_weights",
     ):  # fmt: skip
         assert getattr(loaded, name) == getattr(model, name), name
+    assert loaded.loss_weights() == model.loss_weights()
     np.testing.assert_array_equal(loaded.mask, [[False, True], [True, True]])
     for left, right in zip(loaded.modalities, model.modalities, strict=True):
         for name in (
