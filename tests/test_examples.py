@@ -1,4 +1,4 @@
-"""The benchmarks on data with holes show what they are there to show."""
+"""The benchmarks run, and their results hold."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def test_six_views_are_imputed_better_than_by_mean_or_regression(
 
 
 def gains(result):
-    """Nats a row that all rows are worth above the complete ones."""
+    """Difference of the bounds of both models, in nats a row."""
     return {
         key: result["all rows"][key] - value
         for key, value in result["complete rows"].items()

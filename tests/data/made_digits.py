@@ -1,4 +1,4 @@
-"""Files of made digits, in the form that the builders read."""
+"""Writers of small random files in the layouts that the builders read."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ from tf_mopoe.data.bimodal_celeba.attributes import ATTRIBUTES
 
 
 def write_digits(path, *, train, test, shape=(28, 28), seed=0):
-    """An npz file of random images, whose labels go round 0 to 9."""
+    """Writes an npz file of random images with labels that cycle through 0 to 9."""
     random = np.random.default_rng(seed)
     arrays = {}
     for split, count in (("train", train), ("test", test)):
@@ -18,7 +18,7 @@ def write_digits(path, *, train, test, shape=(28, 28), seed=0):
 
 
 def write_backgrounds(folder, *, size=(40, 33)):
-    """Five images of one colour each; uint8 [5, 3]."""
+    """Writes five images of one colour each; returns the colours, uint8 [5, 3]."""
     folder.mkdir()
     colours = np.arange(15, dtype=np.uint8).reshape(5, 3) * 10
     for m, colour in enumerate(colours):
@@ -28,7 +28,7 @@ def write_backgrounds(folder, *, size=(40, 33)):
 
 
 def write_faces(folder, partition, *, seed=0):
-    """Files of CelebA with random images and attributes.
+    """Writes files of CelebA with random images and attributes.
 
     Returns:
       Attributes bool `[N, 40]`; image i is `00000{i + 1}.png`.
@@ -55,7 +55,7 @@ def rows_of(builder, split):
 
 
 def left_behind(folder):
-    """Files below the folder of data sets, but for TFDS's notes on configurations."""
+    """Files below the folder of data sets, without TFDS's notes on configurations."""
     return [
         path
         for path in (folder / "tfds").rglob("*")

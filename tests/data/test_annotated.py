@@ -1,4 +1,4 @@
-"""AnnData and MuData become arrays, observations matched by name."""
+"""AnnData and MuData: values, missing observations, matching by name, errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Bimodal CelebA crops faces, and writes what they have in words, or stops."""
+"""Bimodal CelebA: crops, attributes as text, sources, damaged files."""
 
 import zipfile
 
@@ -40,7 +40,7 @@ def files(tmp_path):
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory):
-    """Attributes of the made faces, bool [9, 40]."""
+    """Attributes of the faces, bool [9, 40]."""
     return write_faces(tmp_path_factory.mktemp("faces") / "celeba", PARTITION)
 
 
@@ -53,7 +53,7 @@ def build(folder):
 
 
 def by_attributes(rows, flags):
-    """Which of the made faces each row is."""
+    """Index of the face of each row."""
     return [(flags == row).all(axis=1).argmax() for row in rows["attributes"]]
 
 
@@ -74,7 +74,7 @@ def test_splits_text_and_attributes_follow_the_lists(files, flags):
 def test_images_are_the_resized_centre(files, flags):
     rows = rows_of(build(files), "train")
     for image, index in zip(rows["image"], by_attributes(rows, flags), strict=True):
-        assert (image[:60] > 250).all()  # but for ringing: the square
+        assert (image[:60] > 250).all()  # the square, up to ringing
         # The last of 148 rows of the crop is the background, 2.3 rows to a pixel.
         grey = 255 * (1 - 1 / 2.3125) + 10 * index / 2.3125
         np.testing.assert_allclose(image[-1], grey, atol=35)

@@ -1,4 +1,4 @@
-"""Files of digits are what they should be, or one error says what is wrong."""
+"""Readers of digit files: arrays, labels, splits, damaged files."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Columns of pandas become arrays, one-hot columns and flags."""
+"""pandas tables: numbers, categories, missing values, errors."""
 
 import datetime
 import pathlib

@@ -1,4 +1,4 @@
-"""Holes are made where and as often as was asked, and the same again by seed."""
+"""Dropped modalities: rates, dependence, seeds, errors."""
 
 import numpy as np
 import pytest

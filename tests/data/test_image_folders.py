@@ -1,4 +1,4 @@
-"""Image files become uint8 arrays, rows matched by file name."""
+"""Image folders: pixels, matching by file name, formats, errors."""
 
 import numpy as np
 import pytest

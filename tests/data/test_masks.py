@@ -1,4 +1,4 @@
-"""No mark of a missing value is ever taken for data."""
+"""Masks, flags and other marks of missing values are never read as data."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ DTYPES = ["float16", "float32", "float64", "int8", "int64", "uint8", "bool"]
 
 
 def outcome(function):
-    """What a call returns, or its error's type."""
+    """Result of a call, or the type of its error."""
     try:
         return function()
     except ValueError as error:

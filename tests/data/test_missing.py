@@ -1,4 +1,4 @@
-"""Rows of NaN become flags, and holes are made as often as was asked for."""
+"""Marking of missing rows, and rates of rows dropped at random."""
 
 import numpy as np
 import pytest

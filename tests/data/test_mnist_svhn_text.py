@@ -1,4 +1,4 @@
-"""MNIST-SVHN-Text pairs images and words of one digit, reproducibly, or not at all."""
+"""MNIST-SVHN-Text: pairing, texts, reproducibility, errors."""
 
 import numpy as np
 import pytest

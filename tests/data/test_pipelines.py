@@ -1,4 +1,4 @@
-"""Batches hold every row once an epoch, in an order that the seed alone decides."""
+"""Pipelines: order, seeds, resumption, augmentation, replicas, errors."""
 
 import collections
 import pathlib
@@ -159,7 +159,7 @@ def test_augmentation_sees_converted_images(source):
     take(shuffled_batches(source, 5, seed=0, augment=check), 1)
 
 
-# A process of its own: logical devices must be set before TensorFlow starts.
+# A separate process: logical devices must be set before TensorFlow starts.
 TWO_REPLICAS = """
 import numpy as np
 import tensorflow as tf

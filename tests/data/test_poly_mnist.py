@@ -1,4 +1,4 @@
-"""PolyMNIST is made by the published recipe, reproducibly, or not at all."""
+"""PolyMNIST: the published recipe, reproducibility, errors."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""PolyMNIST as it is published: image folders, or tensors."""
+"""Published layouts of PolyMNIST: image folders, or tensors."""
 
 import sys
 import types
@@ -22,7 +22,7 @@ def no_progress_bars():
 
 
 def save(path, values):
-    """A file that the stand-in for PyTorch reads."""
+    """Writes a file that the substitute for PyTorch reads."""
     with path.open("wb") as file:
         np.save(file, values)
 
@@ -46,7 +46,7 @@ def folders(tmp_path):
 
 @pytest.fixture
 def tensors(tmp_path, monkeypatch):
-    """An archive of tensors, and a stand-in for PyTorch that reads them."""
+    """An archive of tensors, and a substitute for PyTorch that reads them."""
     for split, count in COUNTS.items():
         folder = tmp_path / "PolyMNIST" / split
         folder.mkdir(parents=True)

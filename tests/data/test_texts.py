@@ -1,4 +1,4 @@
-"""Text goes to indices and back, and moves only between its blanks."""
+"""Texts: encoding, decoding, random offsets, errors."""
 
 import collections
 

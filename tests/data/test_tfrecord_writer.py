@@ -1,4 +1,4 @@
-"""TFRecord files appear when all are complete, and hold what is present."""
+"""Writer of TFRecord files: contents, names, atomicity, errors."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tf_mopoe.data.tfrecords import from_tfrecords
 
 
 def holed_data(rows=4):
-    """Without a table and a label in the first row."""
+    """Data whose first row has no table and no label."""
     data = {
         "grey": np.full([rows, 3, 3, 1], 7, np.uint8),
         "table": np.ones([rows, 2, 3]),

@@ -1,4 +1,4 @@
-"""Rows of TFRecords come back as they were written, and damage is named."""
+"""Reader of TFRecord files: round trips, patterns, errors, damaged files."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def all_rows(dataset):
 
 
 def write_examples(path, *examples):
-    """Examples of name to bytes, floats or integers."""
+    """Writes Examples, each a dictionary of name to bytes, floats or integers."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
             features = {}

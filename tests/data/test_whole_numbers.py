@@ -1,4 +1,4 @@
-"""Counts and seeds of data functions: one rule, and no two seeds alike."""
+"""Checks of counts and seeds in data functions; different seeds differ."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ SEEDED = {
 
 
 def numbers_of(name, seed):
-    """What a seed decides, as bytes."""
+    """Numbers that a seed determines, as bytes."""
     made = SEEDED[name](seed)
     if isinstance(made, dict):
         return made["present"]["b"].tobytes()

@@ -1,4 +1,4 @@
-"""Models and classifiers of tests of coherence, and their outputs by NumPy."""
+"""Models and classifiers for tests of coherence, and their outputs by NumPy."""
 
 import functools
 

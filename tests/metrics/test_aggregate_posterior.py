@@ -225,7 +225,7 @@ def test_flow_depends_on_its_seed_alone():
 
 @pytest.mark.integration
 def test_training_that_diverges_leaves_the_best_epoch_which_may_be_the_start():
-    """At the start: a Gaussian, of rows at random though they come in order."""
+    """The start is a Gaussian; held-out rows are random although latents are sorted."""
     latents = np.random.default_rng(0).normal([3, -2], [2, 0.5], size=(500, 2))
     latents = latents[np.argsort(latents[:, 0])]
     flow = fit_flow(latents, **{**SMALL, "learning_rate": 100.0})

@@ -1,4 +1,4 @@
-"""Every metric refuses marks of missing values, and numbers that are no counts."""
+"""Arguments that every metric refuses: marks of missing values, invalid numbers."""
 
 import keras
 import numpy as np

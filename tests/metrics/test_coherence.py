@@ -83,7 +83,7 @@ def good_model():
 
 
 def good_classifiers():
-    """Right in inference mode; in training mode dropout spoils them."""
+    """Classifiers that are accurate in inference mode only, because of dropout."""
     classifiers = {}
     for name, basis in bases().items():
         layers = [keras.layers.Dropout(0.8, seed=0), keras.layers.Dense(CLASSES)]
@@ -139,7 +139,7 @@ def test_labels_at_random_have_chance_coherence():
 
 @pytest.mark.integration
 def test_decoders_that_ignore_z_have_the_frequency_of_the_class_they_show():
-    """Chance. The joint coherence can't tell: constants agree or they don't."""
+    """That is chance level; the joint coherence of constants is 0 or 1."""
     data, labels = good_data()
     model, classifiers = good_model(), good_classifiers()
     make_decoders_ignore_z(model, (2, 2, 1))
@@ -277,7 +277,7 @@ def test_draws_of_latents_follow_the_products_and_the_seed():
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["integer_categorical", "categorical"])
 def test_classifiers_see_the_most_probable_text(kind):
-    """Not the probabilities, which no classifier of texts has seen."""
+    """Classifiers of texts are trained on one-hot symbols, not on probabilities."""
     indices = kind == "integer_categorical"
     shape, length, symbols, rows = (3,) if indices else (3, 5), 3, 5, 60
     embedding = [keras.layers.Embedding(symbols, 2)] if indices else []

@@ -131,7 +131,7 @@ def test_generator_that_drops_modes_lacks_recall_and_one_that_adds_junk_precisio
 
 
 def test_larger_set_is_thinned_out_at_random():
-    """Were its first rows taken, they would be of one mode only."""
+    """The first rows alone would be of one mode only."""
     few, many = at_points([10] * 4), at_points([40] * 4)
     for pair in [(few, many), (many, few)]:
         assert min(scores(*pair)) > 0.9

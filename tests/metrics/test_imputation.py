@@ -1,4 +1,4 @@
-"""Errors and intervals of imputation, where the right answer is known."""
+"""Errors and intervals of imputation, against exact answers."""
 
 import functools
 
@@ -121,7 +121,7 @@ def test_error_of_the_training_mean_on_training_rows_is_their_standard_deviation
 
 
 def test_ridge_uses_the_source_with_the_smallest_training_error():
-    """In training "c" follows "a", in test it follows "b"."""
+    """In the training rows "c" follows "a", in the test rows "b"."""
     train, test = tiny_batch("abc", rows=60), tiny_batch("abc", rows=40, seed=2)
     train["c"] = train["a"][:, :2] + 0.3 * train["c"]
     test["c"] = 4 * test["b"][:, :2] + 3

@@ -26,7 +26,7 @@ def means(model, data):
 
 @pytest.fixture(scope="module")
 def case():
-    """A model, its data, and what classes and attributes are a noisy function of."""
+    """A model, its data, and a noisy signal for classes and attributes."""
     model, data = shared_model("ab"), tiny_batch(NAMES, ROWS)
     rng = np.random.default_rng(3)
     joint = means(model, data)["a+b"]

@@ -71,7 +71,7 @@ def test_a_modality_that_is_not_given_has_no_share():
 
 @functools.cache
 def adding_model():
-    """Decoders that add 3 z and s, beside a modality without a style."""
+    """A model whose decoders return 3 z + s; one modality has no style."""
     modalities = [
         Modality(
             name,

@@ -82,7 +82,7 @@ def from_tfrecords(
       [True, False, True, True]
     """
     shapes = _checked_features(features)
-    paths = _matching(files)
+    paths = _matching_paths(files)
     _check_names(paths, features)
     images = {name for name, kind in features.items() if isinstance(kind, EncodedImage)}
     parsers = {
@@ -114,21 +114,19 @@ def from_tfrecords(
     return batches.map(parse, tf.data.AUTOTUNE, deterministic=True).unbatch()
 
 
-def _matching(files: Any) -> list[str]:
-    message = (
-        "`files` must be a path or pattern, or a list of them. Received: {!r}.".format
-    )
+def _matching_paths(files: Any) -> list[str]:
+    """Paths of all files that match, sorted."""
     if isinstance(files, (str, os.PathLike)):
         files = [files]
     if isinstance(files, (bytes, Mapping)) or not isinstance(files, Iterable):
-        raise TypeError(message(files))
+        raise _wrong_path(files)
     patterns = list(files)
     if not patterns:
         raise ValueError("`files` must name at least one file. Received: none.")
     paths: set[str] = set()
     for pattern in patterns:
         if not isinstance(pattern, (str, os.PathLike)):
-            raise TypeError(message(pattern))
+            raise _wrong_path(pattern)
         pattern = os.fspath(pattern)
         if tf.io.gfile.isdir(pattern):
             raise ValueError(
@@ -145,6 +143,12 @@ def _matching(files: Any) -> list[str]:
             f"`files` must hold records. Received empty files: {sorted(paths)[:3]}."
         )
     return sorted(paths)
+
+
+def _wrong_path(value: Any) -> TypeError:
+    return TypeError(
+        f"`files` must be a path or pattern, or a list of them. Received: {value!r}."
+    )
 
 
 def _check_names(paths: list[str], names: Iterable[str]) -> None:
