@@ -70,7 +70,7 @@ def tiny_batch(names="ab", rows: int = 8, seed: int = 1) -> dict[str, np.ndarray
 def fix_noise(monkeypatch, value: float = 0.0) -> None:
     """Makes every z of training and evaluation loc + scale * value."""
 
-    def constant(seed, draws, like, share=None):
+    def constant(seed, draws, like, replica=None):
         shape = tf.concat([[draws], tf.shape(like)], axis=0)
         return tf.fill(shape, tf.cast(value, like.dtype))
 

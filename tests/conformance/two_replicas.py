@@ -28,7 +28,7 @@ def constant(value):
     return lambda shape, seed, dtype=tf.float32: tf.fill(shape, tf.cast(value, dtype))
 
 
-def first_component(self, loc, present, seed, drawn, num_draws, share):
+def first_component(self, loc, present, seed, drawn, num_draws, replica):
     """Replaces the random draw of components."""
     return tf.zeros([num_draws, tf.shape(loc)[0]], tf.int32)
 

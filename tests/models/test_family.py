@@ -123,7 +123,7 @@ def test_loss_of_rows_with_holes_is_the_mean_of_the_rows_alone(cls, monkeypatch)
     fix_noise(monkeypatch)
     monkeypatch.setattr(
         "tf_mopoe.layers.MixtureOfExperts._draw_components",
-        lambda self, loc, present, seed, drawn, num_draws, share: tf.zeros(
+        lambda self, loc, present, seed, drawn, num_draws, replica: tf.zeros(
             [num_draws, tf.shape(loc)[0]], tf.int32
         ),
     )

@@ -3,7 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe.distributions.noise import Share, cut, split_seed, uniform, whole_rows
+from tf_mopoe.distributions.noise import (
+    ReplicaSlice,
+    global_batch_size,
+    split_seed,
+    take_local_rows,
+    uniform,
+)
 
 
 def independent_components(
@@ -85,7 +91,7 @@ def weighted_components(
     seed: tf.Tensor,
     *,
     num_draws: int = 1,
-    share: Share | None = None,
+    replica: ReplicaSlice | None = None,
 ) -> tf.Tensor:
     """Draws components by weights of any size, each draw stratified over the batch.
 
@@ -96,17 +102,17 @@ def weighted_components(
       weights: `[B, S]`, rows of sum 1; a row of zeros draws from all S alike.
       seed: int32 `[2]`.
       num_draws: Number of draws K of each row, independent of each other.
-      share: Which rows of a larger batch these are.
+      replica: Slice of the global batch that these rows are, if they are one.
 
     Returns:
       int32 `[K, B]` in [0, S).
     """
     rank_seed, shift_seed = split_seed(seed)
-    batch = whole_rows(share, tf.shape(weights)[0])
+    batch = global_batch_size(replica, tf.shape(weights)[0])
     rank = tf.argsort(uniform([num_draws, batch], rank_seed))
     shift = uniform([num_draws, 1], shift_seed, tf.float64)
     point = (tf.cast(rank, tf.float64) + shift) / tf.cast(batch, tf.float64)  # [K, B]
-    return component_at(weights, cut(share, point, axis=1))
+    return component_at(weights, take_local_rows(replica, point, axis=1))
 
 
 def component_at(weights: tf.Tensor, point: tf.Tensor) -> tf.Tensor:

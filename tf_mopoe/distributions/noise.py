@@ -30,37 +30,47 @@ MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 _GOLDEN, _MIX = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-class Share(NamedTuple):
-    """The rows of a batch that one of several replicas has.
+class ReplicaSlice(NamedTuple):
+    """Rows of a global batch that one of several replicas holds.
 
-    Numbers are drawn for the whole batch and cut to these rows, so that a row gets the
-    same ones on however many replicas.
+    Numbers are drawn for the global batch and sliced, so that a row gets the same ones
+    whatever the number of replicas.
 
     Attributes:
-      start: Place of the first of them in the whole batch, int32.
-      rows: How many there are, int32; may be 0.
-      total: Rows of the whole batch, int32.
-      present: bool `[total, M]`: which modalities the rows of the whole batch have;
-        None for all.
+      start: Index of the first row in the global batch, int32.
+      num_rows: Number of rows, int32; may be 0.
+      global_batch_size: Number of rows of the global batch, int32.
+      present: bool `[global_batch_size, M]`: which modalities the rows of the global
+        batch have; None if all modalities are present.
     """
 
     start: tf.Tensor
-    rows: tf.Tensor
-    total: tf.Tensor
+    num_rows: tf.Tensor
+    global_batch_size: tf.Tensor
     present: tf.Tensor | None = None
 
 
-def whole_rows(share: Share | None, rows: int | tf.Tensor) -> int | tf.Tensor:
-    """How many rows to draw for, where `rows` are here."""
-    return rows if share is None else share.total
+def global_batch_size(
+    replica: ReplicaSlice | None, rows: int | tf.Tensor
+) -> int | tf.Tensor:
+    """Number of rows of the global batch; `rows` where `replica` is None."""
+    return rows if replica is None else replica.global_batch_size
 
 
-def cut(share: Share | None, drawn: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """What was drawn for the whole batch, of the rows that are here."""
-    if share is None:
-        return drawn
-    here = share.start + tf.range(share.rows)
-    return tf.gather(drawn, here, axis=axis)
+def take_local_rows(
+    replica: ReplicaSlice | None, values: tf.Tensor, axis: int = 0
+) -> tf.Tensor:
+    """Slices values of the global batch to the rows of this replica.
+
+    Args:
+      replica: Rows of this replica; None returns `values` unchanged.
+      values: Values with the rows of the global batch along `axis`.
+      axis: Axis of the rows.
+    """
+    if replica is None:
+        return values
+    indices = replica.start + tf.range(replica.num_rows)
+    return tf.gather(values, indices, axis=axis)
 
 
 def checked_seed(seed: int | None) -> int | None:
@@ -202,7 +212,7 @@ def uniform_for(
     rows: int | tf.Tensor,
     count: int,
     dtype: tf.DType = tf.float32,
-    share: Share | None = None,
+    replica: ReplicaSlice | None = None,
 ) -> tf.Tensor:
     """As `uniform`, for the rows of a batch: `[B, count]`.
 
@@ -211,11 +221,13 @@ def uniform_for(
       rows: Number of rows B.
       count: Numbers of each row.
       dtype: float32 or float64.
-      share: Which rows of a larger batch these are; of no use with a seed a row.
+      replica: Slice of the global batch that these rows are, if they are one;
+        ignored where each row has its own seed.
     """
     if seed.shape.rank == 2:
         return uniform_by_row(seed, count, dtype)
-    return cut(share, uniform([whole_rows(share, rows), count], seed, dtype))
+    shape = [global_batch_size(replica, rows), count]
+    return take_local_rows(replica, uniform(shape, seed, dtype))
 
 
 def standard_normal(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
@@ -230,7 +242,7 @@ def standard_normal(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.
 
 
 def normal_for(
-    seed: tf.Tensor, draws: int, like: tf.Tensor, share: Share | None = None
+    seed: tf.Tensor, draws: int, like: tf.Tensor, replica: ReplicaSlice | None = None
 ) -> tf.Tensor:
     """Standard normals for the rows of a batch.
 
@@ -238,7 +250,8 @@ def normal_for(
       seed: int32 `[2]` for the batch, or `[B, 2]`, one for each row.
       draws: Number of draws K.
       like: `[B, D]`, for its shape and dtype.
-      share: Which rows of a larger batch these are; of no use with a seed a row.
+      replica: Slice of the global batch that these rows are, if they are one;
+        ignored where each row has its own seed.
 
     Returns:
       `[K, B, D]`.
@@ -246,8 +259,8 @@ def normal_for(
     rows, size = tf.unstack(tf.shape(like))
     if seed.shape.rank == 2:
         return normal_by_row(seed, draws, int(like.shape[-1]), like.dtype)
-    shape = [draws, whole_rows(share, rows), size]
-    return cut(share, standard_normal(shape, seed, like.dtype), axis=1)
+    shape = [draws, global_batch_size(replica, rows), size]
+    return take_local_rows(replica, standard_normal(shape, seed, like.dtype), axis=1)
 
 
 def normal_by_row(

@@ -5,7 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mopoe.distributions.noise import Share, stateless_seed, uniform, uniform_for
+from tf_mopoe.distributions.noise import (
+    ReplicaSlice,
+    stateless_seed,
+    uniform,
+    uniform_for,
+)
 from tf_mopoe.subsets import SubsetSampler
 
 #: Largest number of modalities whose subsets are counted exactly.
@@ -32,7 +37,7 @@ def draw_subsets(
     *,
     alike: bool = False,
     dtype: tf.DType = tf.float32,
-    share: Share | None = None,
+    replica: ReplicaSlice | None = None,
 ) -> DrawnSubsets:
     """Draws subsets so that sums over the uniform mixture are estimated without bias.
 
@@ -49,7 +54,8 @@ def draw_subsets(
       seed: int32 `[2]`; or `[B, 2]`, one for each row of `present` `[B, M]`.
       alike: Whether rows with the same modalities present get the same subsets.
       dtype: Of the weights.
-      share: Which rows of a larger batch `[B, M]` is; not with `alike`.
+      replica: Slice of the global batch that the rows are, if they are one; not with
+        `alike`.
 
     Returns:
       Subsets and weights, the subsets of `always` first.
@@ -70,7 +76,7 @@ def draw_subsets(
         shape = tf.ones_like(tf.shape(rest)) if alike else tf.shape(rest)
         fraction = uniform(shape, seed, tf.float64)
     else:
-        fraction = uniform_for(seed, tf.shape(rest)[0], 1, tf.float64, share)
+        fraction = uniform_for(seed, tf.shape(rest)[0], 1, tf.float64, replica)
     start = tf.cast(fraction * tf.cast(rest, tf.float64), tf.int64)
     start = tf.minimum(start, tf.maximum(rest - 1, 0))
     number = 1 + (np.arange(num_others) * rest + start) // num_others  # [..., B, k']

@@ -40,8 +40,8 @@ class MixtureOfExperts(keras.layers.Layer):
         own generator moves on with each call.
       drawn: The `DrawnSubsets` of `components`, where `subsets` is a sampler.
       num_samples: Optional number of draws K of each row, independent of each other.
-      share: The `noise.Share` of a larger batch that these rows are, where several
-        replicas draw together.
+      replica: Optional `noise.ReplicaSlice` of the global batch that these rows are,
+        where several replicas draw together.
 
     Returns:
       z `[B, D]` and the component drawn, int32 `[B]`; with `num_samples` `[K, B, D]`
@@ -92,7 +92,7 @@ class MixtureOfExperts(keras.layers.Layer):
         seed=None,
         drawn=None,
         num_samples=None,
-        share=None,
+        replica=None,
     ):
         """See the class."""
         loc, log_scale = components  # [B, S, D]
@@ -100,16 +100,16 @@ class MixtureOfExperts(keras.layers.Layer):
             seed = tf.cast(self.seed_generator.next(), tf.int32)
         component_seed, noise_seed = noise.split_seed(noise.stateless_seed(seed))
         component = self._draw_components(
-            loc, present, component_seed, drawn, num_samples or 1, share
+            loc, present, component_seed, drawn, num_samples or 1, replica
         )  # [K, B]
         one_hot = tf.one_hot(component, loc.shape[1], dtype=loc.dtype)  # [K, B, S]
         loc = tf.einsum("kbs,bsd->kbd", one_hot, loc)
         log_scale = tf.einsum("kbs,bsd->kbd", one_hot, log_scale)
-        normal = noise.normal_for(noise_seed, num_samples or 1, loc[0], share)
+        normal = noise.normal_for(noise_seed, num_samples or 1, loc[0], replica)
         z = loc + tf.exp(log_scale) * normal
         return (z[0], component[0]) if num_samples is None else (z, component)
 
-    def _draw_components(self, loc, present, seed, drawn, num_draws, share):
+    def _draw_components(self, loc, present, seed, drawn, num_draws, replica):
         batch, count = tf.shape(loc)[0], loc.shape[1]
         if seed.shape.rank == 2 and self.component_draw != "contiguous":
             weights = (
@@ -119,14 +119,14 @@ class MixtureOfExperts(keras.layers.Layer):
             return component_at(weights, tf.transpose(point))
         if drawn is not None:
             return weighted_components(
-                drawn.weights, seed, num_draws=num_draws, share=share
+                drawn.weights, seed, num_draws=num_draws, replica=replica
             )
         if isinstance(self.subsets, SubsetSampler):
             raise ValueError("Components of sampled subsets need `drawn`.")
         if count == 1:
             return tf.zeros([num_draws, batch], tf.int32)
-        if share is not None:
-            batch, present = share.total, share.present
+        if replica is not None:
+            batch, present = replica.global_batch_size, replica.present
         if self.component_draw == "contiguous":
             if present is not None:
                 raise ValueError(
@@ -136,11 +136,11 @@ class MixtureOfExperts(keras.layers.Layer):
             component = contiguous_components(batch, count)
             if has_empty_subset(self.subsets):
                 component = (component + 1) % count
-            component = noise.cut(share, component)
+            component = noise.take_local_rows(replica, component)
             return tf.tile(component[tf.newaxis], [num_draws, 1])
         available = self._available(batch, count, present)
         component = stratified_components(available, seed, present, num_draws=num_draws)
-        return noise.cut(share, component, axis=1)
+        return noise.take_local_rows(replica, component, axis=1)
 
     def _available(self, batch, count, present):
         """Which components there are for each row, bool `[B, S]`."""
@@ -161,7 +161,7 @@ class MixtureOfExperts(keras.layers.Layer):
         seed=None,
         drawn=None,
         num_samples=None,
-        share=None,
+        replica=None,
     ):
         """z `[B, D]`, and the component, int32 `[B]`; `[K, ...]` with samples."""
         batch, _, latent_dim = components[0].shape

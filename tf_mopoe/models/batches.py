@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mopoe.distributions.event_likelihoods import EventLikelihood
-from tf_mopoe.distributions.noise import Share
+from tf_mopoe.distributions.noise import ReplicaSlice
 from tf_mopoe.modality import Modality
 from tf_mopoe.models.inputs import PRESENT, ROWS_MUST_AGREE, checked_inputs
 
@@ -25,12 +25,13 @@ class Batch(NamedTuple):
         another value inside the likelihood's support;
         modalities missing from the whole batch have no entry.
       present: bool `[B, M]`, or None where every modality is present in every row.
-      share: Which rows of a larger batch these are, where several replicas share one.
+      replica: Slice of the global batch that these rows are; None where one replica has
+        the whole batch.
     """
 
     values: dict[str, tf.Tensor]
     present: tf.Tensor | None
-    share: Share | None = None
+    replica: ReplicaSlice | None = None
 
     def num_rows(self) -> tf.Tensor:
         """Number of rows B, int32."""

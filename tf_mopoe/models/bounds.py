@@ -97,7 +97,7 @@ class BoundsMixin(keras.Model):
                 ),
                 seed,
                 dtype=experts.loc.dtype,
-                share=batch.share,
+                replica=batch.replica,
             )
         components = self.subset_product_of_experts(experts, present, drawn=drawn)
         if drawn is not None:
@@ -154,7 +154,7 @@ class BoundsMixin(keras.Model):
                     seed=noise.fold_in(z_seed, index),
                     drawn=view.drawn,
                     num_samples=self.num_samples,
-                    share=batch.share,
+                    replica=batch.replica,
                 )[0],
                 beta * self.beta_content,
             )
@@ -168,7 +168,7 @@ class BoundsMixin(keras.Model):
                 estimators,
                 style_seed,
                 beta,
-                batch.share,
+                batch.replica,
             )
             for name in encoded.styles
         }  # [K, B, D_m] for every view that has the modality
@@ -200,7 +200,7 @@ class BoundsMixin(keras.Model):
         return estimator.path(samples, factor)
 
     def _draw_styles(
-        self, name, style: DiagonalGaussian, views, estimators, seed, beta, share
+        self, name, style: DiagonalGaussian, views, estimators, seed, beta, replica
     ):
         """View's index to s_m ~ q(s_m | x_m), `[K, B, D_m]`."""
         seed = noise.fold_in(seed, self.modality_names.index(name))
@@ -208,7 +208,7 @@ class BoundsMixin(keras.Model):
         for index, (view, estimator) in enumerate(zip(views, estimators)):
             if name in view.names:
                 normal = noise.normal_for(
-                    noise.fold_in(seed, index), self.num_samples, style.loc, share
+                    noise.fold_in(seed, index), self.num_samples, style.loc, replica
                 )
                 s = style.loc + tf.exp(style.log_scale) * normal
                 factor = beta * self.beta_styles[name]

@@ -94,7 +94,7 @@ class MVAE(FixedFusionVAE):
                 tf.shape(experts.loc)[0],
                 count,
                 noise.fold_in(seed, number),
-                share=batch.share,
+                replica=batch.replica,
             )
             masks.append((drawn, tuple(batch.values)))
         return [joint] + [
@@ -129,7 +129,7 @@ def random_subsets(
     count: int,
     seed: tf.Tensor,
     *,
-    share: noise.Share | None = None,
+    replica: noise.ReplicaSlice | None = None,
 ) -> tf.Tensor:
     """Draws subsets of 2 to M - 1 of M modalities uniformly, bool `[rows, M]`.
 
@@ -139,7 +139,7 @@ def random_subsets(
     size_seed, order_seed = noise.split_seed(seed)
     counts = np.array([math.comb(count, size) for size in range(2, count)], float)
     upto = np.cumsum(counts / counts.sum())
-    point = noise.uniform_for(size_seed, rows, 1, tf.float64, share)
+    point = noise.uniform_for(size_seed, rows, 1, tf.float64, replica)
     size = 2 + tf.reduce_sum(tf.cast(upto[:-1] <= point, tf.int32), axis=-1)
-    rank = tf.argsort(noise.uniform_for(order_seed, rows, count, share=share))
+    rank = tf.argsort(noise.uniform_for(order_seed, rows, count, replica=replica))
     return rank < size[:, tf.newaxis]

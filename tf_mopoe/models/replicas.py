@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mopoe.distributions.noise import Share
+from tf_mopoe.distributions.noise import ReplicaSlice
 from tf_mopoe.models.batches import Batch
 from tf_mopoe.models.fit_data import with_weights
 
@@ -31,7 +31,7 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def with_share(batch: Batch) -> Batch:
+def with_replica_slice(batch: Batch) -> Batch:
     """The batch with its place in the batch of all replicas; alone as it is."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
@@ -46,7 +46,8 @@ def with_share(batch: Batch) -> Batch:
         columns = present.shape[-1]
         present = context.all_gather(tf.cast(present, tf.int32), axis=0) > 0
         present = tf.ensure_shape(present, [None, columns])
-    return batch._replace(share=Share(start, rows[0], tf.reduce_sum(counts), present))
+    replica = ReplicaSlice(start, rows[0], tf.reduce_sum(counts), present)
+    return batch._replace(replica=replica)
 
 
 def check_replicas_can(

@@ -23,7 +23,7 @@ from tf_mopoe.models.replicas import (
     micro_step,
     num_replicas,
     sum_gradients,
-    with_share,
+    with_replica_slice,
     without_missing_gradients,
 )
 
@@ -182,7 +182,7 @@ class StepsMixin(RunsReplicas):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         if y is not None:
             raise ValueError(NO_TARGETS + "Leave it out of the dataset.")
-        batch = with_share(self.unpack_batch(x))
+        batch = with_replica_slice(self.unpack_batch(x))
         if weights is not None:
             weights = self._checked_row_weights(weights, batch)
         return batch, weights
@@ -225,7 +225,11 @@ class StepsMixin(RunsReplicas):
         """One evaluation step on `data`; returns the metrics."""
         batch, weights = self._unpack_step(data)
         self._compiled(self._evaluate)(batch, weights)
-        rows = batch.num_rows() if batch.share is None else batch.share.total
+        rows = (
+            batch.num_rows()
+            if batch.replica is None
+            else batch.replica.global_batch_size
+        )
         self._rows_seen.assign_add(tf.cast(rows, tf.int64))
         return self._results()
 
@@ -260,7 +264,7 @@ class StepsMixin(RunsReplicas):
         self._clear_losses()  # of networks that this batch does not run
         if training and not self.__dict__.get("_in_train_step"):
             self._count_loss()
-        batch = x if isinstance(x, Batch) else with_share(self.unpack_batch(x))
+        batch = x if isinstance(x, Batch) else with_replica_slice(self.unpack_batch(x))
         if sample_weight is not None and not isinstance(x, Batch):
             with readable_errors():
                 sample_weight = self._checked_row_weights(sample_weight, batch)
@@ -274,13 +278,13 @@ class StepsMixin(RunsReplicas):
         penalty = tf.zeros([], rows.dtype)
         for of_layer in self.losses:
             penalty += tf.cast(of_layer, rows.dtype)
-        if batch.share is None:
+        if batch.replica is None:
             mean = share = tf.reduce_mean(rows)
         else:
-            total = tf.cast(batch.share.total, rows.dtype)
+            total = tf.cast(batch.replica.global_batch_size, rows.dtype)
             share = tf.reduce_sum(rows) / total
             mean = tf.math.divide_no_nan(
-                tf.reduce_sum(rows), tf.cast(batch.share.rows, rows.dtype)
+                tf.reduce_sum(rows), tf.cast(batch.replica.num_rows, rows.dtype)
             )  # of no rows: counts for nothing
         self._update_metrics(mean + penalty, beta, terms, batch)
         return share + penalty / num_replicas()
@@ -314,8 +318,8 @@ class StepsMixin(RunsReplicas):
             again = tf.convert_to_tensor(self._losses_at_step)
             return tf.where(again > 0, noise.fold_in(seed, again), seed)
         first = tf.convert_to_tensor(self._rows_seen)
-        if batch.share is not None:
-            first += tf.cast(batch.share.start, tf.int64)
+        if batch.replica is not None:
+            first += tf.cast(batch.replica.start, tf.int64)
         seeds = noise.row_seeds(self.seed, batch.num_rows(), first)
         return noise.fold_in(noise.seed_pairs(seeds), 1)  # others than `impute` draws
 
