@@ -1,6 +1,6 @@
-"""One entry for everything public that holds state, weights or a configuration.
+"""One entry for everything public that has state, weights or a configuration.
 
-A new public class, or a new metric, without an entry here fails the suite.
+A new public class, or a new metric, without an entry here fails a test.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ PRESENT = np.array([[True, True, True], [True, False, True]] * (ROWS // 2))
 
 
 class LayerCase(NamedTuple):
-    """A layer, and tensors to call it on by position."""
+    """A layer, and tensors to call it with."""
 
     make: Callable[..., keras.layers.Layer]
     inputs: tuple[Any, ...]
@@ -52,7 +52,7 @@ class LayerCase(NamedTuple):
 
 
 class ModelCase(NamedTuple):
-    """A model of the modalities of `modalities()`."""
+    """A model with the modalities of `modalities()`."""
 
     cls: type[MultimodalVAE]
     kwargs: dict[str, Any]
@@ -109,6 +109,11 @@ MODELS = {
     ),
 }
 
+#: Models to train on two replicas; tests/models/test_replicas.py trains MoPoEVAE.
+REPLICATED_MODELS = {
+    name: case for name, case in MODELS.items() if case.cls is not MoPoEVAE
+}
+
 DISTRIBUTIONS = {
     "MixtureOfProductsOfExperts": {},
     "MixtureOfProductsOfExperts, sampled": {"subsets": SAMPLER},
@@ -116,12 +121,12 @@ DISTRIBUTIONS = {
 
 #: Public classes and metrics without an entry, and why.
 EXEMPT = {
-    "Modality": "describes a model's part; goes through every check inside the models",
+    "Modality": "describes a part of a model; tested inside the models",
     "DiagonalGaussian": "a named tuple of two tensors",
     "Likelihood": "an entry of a table of functions; models save its name",
-    "Support": "a named tuple of a text and a function",
-    "DoublyReparameterized": "lives for one step; inside the models",
-    "SubsetSampler": "describes a mixture; inside the layers, models, distributions",
+    "Support": "a named tuple of a description and a function",
+    "DoublyReparameterized": "exists during one step only; tested inside the models",
+    "SubsetSampler": "describes a mixture; tested in layers, models, distributions",
     "PolyDigits": "a named tuple of arrays",
     "ImageFolders": "a named tuple of arrays and names",
     "EncodedImage": "a named tuple of a shape",
@@ -147,23 +152,23 @@ EXEMPT = {
             "sample_quality",
             "swap_styles",
         ],
-        "a function of a trained model or its numbers, without state",
+        "a function without state",
     ),
     **dict.fromkeys(
         ["PrecisionRecall", "PrecisionShare", "Traversal"],
         "a named tuple of arrays",
     ),
-    "default_classifier": "makes a plain keras.Sequential",
-    "train_classifier": "makes and fits a plain keras.Sequential",
-    "classifier_features": "makes a plain Keras model of a classifier's layers",
+    "default_classifier": "returns a plain keras.Sequential",
+    "train_classifier": "returns a plain keras.Sequential",
+    "classifier_features": "returns a plain Keras model of a classifier's layers",
     "inception_features": "wraps a model of keras.applications",
-    "fit_gaussian_mixture": "makes a plain distribution of TFP",
-    "fit_flow": "makes a distribution of TFP's bijectors; tested beside it",
+    "fit_gaussian_mixture": "returns a plain distribution of TFP",
+    "fit_flow": "returns a distribution of TFP's bijectors, which has its own tests",
 }
 
 
 def public_names() -> set[str]:
-    """Public classes of all rooms, and all that `metrics` has."""
+    """Returns all public classes, and the public functions of `metrics`."""
     return {
         name
         for module in MODULES
@@ -178,7 +183,7 @@ def public_names() -> set[str]:
 
 
 def modalities():
-    """Three kinds of likelihood, a style, learned scales."""
+    """Returns modalities with three kinds of likelihood, a style and learned scales."""
     return [
         tiny_modality("a", style_dim=1, beta_style=2.0, likelihood_scale="per_element"),
         tiny_modality(
@@ -189,7 +194,7 @@ def modalities():
 
 
 def make_model(case: ModelCase) -> MultimodalVAE:
-    """The case's model, with weights from NumPy's generator."""
+    """Makes the case's model, with weights from NumPy's generator."""
     model = case.cls(modalities(), LATENT_DIM, seed=0, **case.kwargs)
     rng = np.random.default_rng(0)
     for variable in model.trainable_variables:
@@ -198,7 +203,7 @@ def make_model(case: ModelCase) -> MultimodalVAE:
 
 
 def batch() -> dict[str, Any]:
-    """Values of the model's modalities, "b" missing in every other row."""
+    """Makes a batch of the model's modalities; "b" is missing in every other row."""
     rng = np.random.default_rng(1)
     one_hot = np.eye(3)[rng.integers(0, 3, ROWS)]
     return {
@@ -210,6 +215,6 @@ def batch() -> dict[str, Any]:
 
 
 def make_distribution(kwargs: dict[str, Any], dtype="float32"):
-    """The case's distribution, one modality missing in every other row."""
+    """Makes the case's distribution; one modality is missing in every other row."""
     loc, scale = random_experts(ROWS, MODALITIES, LATENT_DIM, dtype=dtype)
     return distributions.MixtureOfProductsOfExperts(loc, scale, PRESENT, **kwargs)

@@ -1,7 +1,8 @@
 """Runs every case on two logical CPUs and on one; writes both results as JSON.
 
-A program of its own, since devices must be set before TensorFlow starts. Models draw
-for the whole batch; a layer called by itself does not, so its noise is fixed here.
+This is a separate program because devices must be configured before TensorFlow starts.
+Models draw noise for the whole batch. A layer called by itself does not, so it gets
+constant noise here.
 """
 
 import json
@@ -23,17 +24,17 @@ from tf_mopoe.layers import MixtureOfExperts  # noqa: E402
 
 
 def constant(value):
-    """In place of a random tensor."""
+    """Returns a function that replaces one that draws random numbers."""
     return lambda shape, seed, dtype=tf.float32: tf.fill(shape, tf.cast(value, dtype))
 
 
 def first_component(self, loc, present, seed, drawn, num_draws, replica):
-    """In place of a random component."""
+    """Replaces the random draw of components."""
     return tf.zeros([num_draws, tf.shape(loc)[0]], tf.int32)
 
 
 def results_of_model(strategy, case):
-    """Metrics and weights after a few steps."""
+    """Returns metrics and weights after a few steps."""
     with strategy.scope():
         model = cases.make_model(case)
         model.compile(keras.optimizers.SGD(1e-2))
@@ -43,9 +44,9 @@ def results_of_model(strategy, case):
 
 
 def results_of_function(strategy, function, inputs):
-    """The outputs for all rows, each replica running its half."""
+    """Returns the outputs for all rows; each replica computes its part."""
     count = strategy.num_replicas_in_sync
-    halves = [
+    parts = [
         tf.nest.map_structure(
             lambda x, part=part: (
                 np.split(np.asarray(x), count)[part]
@@ -56,7 +57,7 @@ def results_of_function(strategy, function, inputs):
         )
         for part in range(count)
     ]
-    flat = [tf.nest.flatten(half) for half in halves]
+    flat = [tf.nest.flatten(part) for part in parts]
     distributed = [
         strategy.experimental_distribute_values_from_function(
             lambda context, index=index: tf.constant(
@@ -77,7 +78,7 @@ def results_of_function(strategy, function, inputs):
 
 
 def results_of_layer(strategy, case):
-    """The layer's outputs."""
+    """Returns the layer's outputs."""
     with strategy.scope():
         layer = case.make()
         layer(*case.inputs)
@@ -93,16 +94,16 @@ def results_of_layer(strategy, case):
 
 
 def results_of_distribution(strategy, kwargs):
-    """Log-density, mean and bound."""
+    """Returns log-density, mean, standard deviation and bound."""
     q = cases.make_distribution(kwargs)
 
-    def ask(loc, scale, present):
+    def evaluate(loc, scale, present):
         q = cases.distributions.MixtureOfProductsOfExperts(
             loc, scale, present, **kwargs
         )
         return q.log_prob(q.mean()), q.mean(), q.stddev(), q.kl_upper_bound()
 
-    return results_of_function(strategy, ask, (q.loc, q.scale, q.present))
+    return results_of_function(strategy, evaluate, (q.loc, q.scale, q.present))
 
 
 def main(path):
@@ -112,7 +113,7 @@ def main(path):
     results = {}
     for function, table in (
         (results_of_layer, cases.LAYERS),
-        (results_of_model, cases.MODELS),
+        (results_of_model, cases.REPLICATED_MODELS),
         (results_of_distribution, cases.DISTRIBUTIONS),
     ):
         for name, case in table.items():
