@@ -4,17 +4,17 @@
         [--set key=value ...]
 
 What is fastest is what `execution=auto` of `mopoe-train` takes, unless a training is
-too short to compile for (`trainers/optimizer.py`).
+too short to compile for (`trainers/fitting/optimizer.py`).
 """
 
 import argparse
 import statistics
 import time
 
-from trainers.config import parse_assignments
-from trainers.config_file import choose
-from trainers.strategy import make_workers
-from trainers.training import load_training, make_model
+from trainers.config.train_config import parse_assignments
+from trainers.fitting.strategy import make_workers
+from trainers.fitting.train_run import load_training, make_model
+from trainers.recipes.registry import choose_recipe
 
 KINDS = ("graph", "xla", "eager")
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--set", dest="settings", nargs="+", default=["pairings=1"])
     options = parser.parse_args()
     settings = parse_assignments(options.settings)
-    _, recipe, config = choose(options.recipe, None, settings)
+    _, recipe, config = choose_recipe(options.recipe, None, settings)
     make_workers(config)
     batch = next(iter(load_training(recipe, config).batches))
     steps = {}

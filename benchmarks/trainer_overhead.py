@@ -18,15 +18,15 @@ import time
 import keras
 import tensorflow as tf
 
-from trainers.checkpoints import State
-from trainers.config import parse_assignments
-from trainers.config_file import choose
-from trainers.fitting import Task, fit
-from trainers.optimizer import compile_options
-from trainers.run_folder import RunFolder
-from trainers.signals import Signals
-from trainers.strategy import make_workers
-from trainers.training import load_training, make_model
+from trainers.config.train_config import parse_assignments
+from trainers.fitting.keras_fit import Task, fit
+from trainers.fitting.optimizer import compile_options
+from trainers.fitting.signals import Signals
+from trainers.fitting.strategy import make_workers
+from trainers.fitting.train_run import load_training, make_model
+from trainers.recipes.registry import choose_recipe
+from trainers.runs.checkpoints import State
+from trainers.runs.run_folder import RunFolder
 
 
 def make_bare_step(model, batch, jit: bool):
@@ -82,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = {"epochs": str(options.rounds + 1)}
     settings |= parse_assignments(options.settings)
-    name, recipe, config = choose(options.recipe, None, settings)
+    name, recipe, config = choose_recipe(options.recipe, None, settings)
     workers = make_workers(config)
     data = load_training(recipe, config)
     total = config.epochs * data.steps

@@ -9,14 +9,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from trainers.command_line import ArgumentParser
+from trainers.config.command_line import ArgumentParser
+from trainers.config.train_config import TrainConfig
 from trainers.errors import RunError, UsageError, run_command
-from trainers.evaluation import Evaluation, Options
-from trainers.measures import MEASURES, ON_REQUEST
-from trainers.recipe import Recipe
-from trainers.report import write_comparison, write_report
-from trainers.run_folder import RunFolder, write_json
-from trainers.scalars import main_numbers
+from trainers.evaluation.context import Evaluation, Options
+from trainers.evaluation.main_numbers import main_numbers
+from trainers.evaluation.measures import MEASURES, ON_REQUEST
+from trainers.evaluation.report import write_comparison, write_report
+from trainers.recipes.recipe import Recipe
+from trainers.recipes.registry import recipe_of_settings
+from trainers.runs.atomic_files import write_json
+from trainers.runs.run_folder import RunFolder
 
 METRICS = tuple(MEASURES)
 #: Of evaluation.json; one of another layout is measured anew.
@@ -126,7 +129,7 @@ def evaluate(
       UsageError: If this is no run.
     """
     run = RunFolder(run_path)
-    recipe, config = run.load_config()  # answered before TensorFlow is imported
+    recipe, config = _load_recipe(run)  # answered before TensorFlow is imported
     options = options or Options()
     if options.features is not None and not os.path.isfile(options.features):
         raise UsageError(f"--features: there is no file {options.features}.")
@@ -160,6 +163,11 @@ def evaluate(
         write_json(run.evaluation_file, _in_order(report))
     write_report(run, _in_order(report), recipe.published)
     return _in_order(report)
+
+
+def _load_recipe(run: RunFolder) -> tuple[Recipe, TrainConfig]:
+    """The run's recipe and configuration."""
+    return recipe_of_settings(run.read_settings())[1:]
 
 
 def _in_order(report: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +208,7 @@ def compare(
     recipes: list[Recipe] = []
     for run_path in run_paths:
         run = RunFolder(run_path)
-        recipes.append(run.load_config()[0])
+        recipes.append(_load_recipe(run)[0])
         there = _earlier_report(run)
         wanted = metrics or DEFAULT_METRICS
         missing = [
@@ -264,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _options(given)
         runs = {os.path.realpath(run): run for run in given.runs}.values()
         for run in runs:  # all are looked at before the first is measured
-            RunFolder(run).load_config()
+            _load_recipe(RunFolder(run))
             RunFolder(run).check_model()
         if given.compare:
             compare(list(runs), given.metrics, options, given.compare)

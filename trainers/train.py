@@ -5,13 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from trainers.command_line import ArgumentParser, recipe_parser
-from trainers.config import TrainConfig, add_epochs, parse_assignments
-from trainers.config_file import choose, format_config, list_recipes
+from trainers.config.command_line import ArgumentParser, recipe_parser
+from trainers.config.config_file import format_config
+from trainers.config.train_config import TrainConfig, add_epochs, parse_assignments
 from trainers.errors import UsageError, run_command
-from trainers.local_workers import run_workers
-from trainers.loggers import check_packages
-from trainers.training import train
+from trainers.fitting.local_workers import run_workers
+from trainers.fitting.loggers import check_packages
+from trainers.fitting.train_run import train
+from trainers.recipes.registry import RECIPES, choose_recipe, list_recipes
 
 DESCRIPTION = """\
 Train a recipe into a run folder. The same command, after whatever stopped it, goes on
@@ -91,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command():
         settings = parse_assignments(options.settings)
         add_epochs(settings, options.epochs)
-        name, recipe, config = choose(options.recipe, options.config, settings)
+        name, recipe, config = choose_recipe(options.recipe, options.config, settings)
         if options.print_config:
-            print(format_config(name, config), end="")
+            print(format_config(name, config, RECIPES), end="")
             return
         check_packages(config)
         if options.local_workers is None:

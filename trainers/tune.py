@@ -9,18 +9,18 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from trainers.command_line import ArgumentParser, recipe_parser
-from trainers.config import add_epochs, parse_assignments
-from trainers.config_file import choose, list_recipes
+from trainers.config.command_line import ArgumentParser, recipe_parser
+from trainers.config.train_config import add_epochs, parse_assignments
 from trainers.errors import RunError, UsageError, run_command
-from trainers.loggers import check_packages
-from trainers.objective import Objective
-from trainers.search_space import describe, make_space
-from trainers.signals import Signals
-from trainers.trials import Task, run_trial, shown
+from trainers.fitting.loggers import check_packages
+from trainers.fitting.signals import Signals
+from trainers.recipes.registry import choose_recipe, list_recipes
+from trainers.tuning.objective import Objective
+from trainers.tuning.run_trial import Task, run_trial, shown
+from trainers.tuning.search_space import describe, make_space
 
 if TYPE_CHECKING:
-    from trainers.study import StudyFolder
+    from trainers.tuning.study_folder import StudyFolder
 
 DESCRIPTION = """\
 Search settings of a recipe with Optuna. Every trial is a run folder in STUDY/trials,
@@ -103,7 +103,7 @@ def tune(options: argparse.Namespace) -> None:
     fixed = set(settings)
     if options.monitor is not None:
         settings["monitor"] = options.monitor
-    name, recipe, config = choose(options.recipe, options.config, settings)
+    name, recipe, config = choose_recipe(options.recipe, options.config, settings)
     check_packages(config)
     objective = Objective.of(config.monitor, config.monitor_mode)
     task = Task(name, recipe, config, objective)
@@ -134,7 +134,7 @@ def open_study(
             "this needs the package optuna: pip install 'tf-mopoe[tune]'."
         ) from None
 
-    from trainers.study import StudyFolder
+    from trainers.tuning.study_folder import StudyFolder
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = make_space(config, options.space, fixed=fixed)

@@ -4,8 +4,9 @@ import json
 
 from trainers import tune
 from trainers.errors import RunError
-from trainers.history import validation_elbo
-from trainers.run_folder import RunFolder, write_json
+from trainers.runs.atomic_files import write_json
+from trainers.runs.history import validation_elbo
+from trainers.runs.run_folder import RunFolder
 
 EPOCHS = 3
 

@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from trainers.config import SettingError, make_config
-from trainers.recipes import RECIPES
+from trainers.config.train_config import SettingError, make_config
+from trainers.recipes.registry import RECIPES
 
 RECIPE_CLASSES = {name: recipe.config_class for name, recipe in RECIPES.items()}
 POLYDIGITS = RECIPE_CLASSES["polydigits"]

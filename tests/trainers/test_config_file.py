@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from trainers import train
-from trainers.config import make_config
-from trainers.config_file import choose, format_config, read_config_file
-from trainers.recipes import RECIPES
+from trainers.config.config_file import format_config, read_config_file
+from trainers.config.train_config import make_config
+from trainers.recipes.registry import RECIPES, choose_recipe
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ ODD = {
 def test_printed_configuration_is_read_back_as_the_same(recipe, odd, written):
     values = ODD.get(recipe, {}) if odd else {}
     config = make_config(RECIPES[recipe].config_class, values)
-    text = format_config(recipe, config)
-    again = choose(None, written(text), {})
+    text = format_config(recipe, config, RECIPES)
+    again = choose_recipe(None, written(text), {})
     assert again.name == recipe
     assert again.config == config
     for field in type(config).model_fields:
@@ -116,7 +116,7 @@ def test_values_of_a_file_are_texts_as_on_the_command_line(written):
         "patience: ~\nclip_norm:\nmlflow: 2024-01-01\ntensorboard_graph: on\n"
         "schedule: piecewise\nlearning_rate_drops: [5e-1, .75]\n"
     )
-    config = choose(None, path, {}).config
+    config = choose_recipe(None, path, {}).config
     assert config.learning_rate == 0.002
     assert config.epochs == 10
     assert (config.wandb, config.mlflow) == ("no", "2024-01-01")
@@ -152,7 +152,7 @@ def refused(arguments, capsys):
         ("\x00", "is not YAML"),
         ("[" * 500, "is not YAML"),
         ("patience: !!python/object/apply:os.abort []", "patience: "),
-        ("recipe: polymnist", "recipe: is 'polymnist', while the command line says"),
+        ("recipe: polymnist", "recipe: is 'polymnist', but the command line names"),
         ("<<: {beta: 2}", "unknown setting '<<'"),
     ],
 )

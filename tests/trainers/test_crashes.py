@@ -17,9 +17,9 @@ from tests.trainers.tiny_training import (
     run,
     terminate,
 )
-from trainers.checkpoints import Checkpoints
 from trainers.errors import RunError, Stopped, UsageError
-from trainers.run_folder import RunFolder
+from trainers.runs.checkpoints import Checkpoints
+from trainers.runs.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from trainers import evaluate
-from trainers.run_folder import RunFolder
+from trainers.runs.run_folder import RunFolder
 
 FEW = ["--rows", "20", "--num-samples", "20"]
 COUNTS = {

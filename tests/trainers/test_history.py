@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from trainers.config import TrainConfig
-from trainers.history import Monitor, validation_elbo, with_epoch, write_csv
+from trainers.config.train_config import TrainConfig
+from trainers.runs.history import Monitor, validation_elbo, with_epoch, write_csv
 
 
 def monitor(metric, mode="auto", patience=None):

@@ -12,7 +12,7 @@ import time
 import pytest
 from keras.ops import convert_to_numpy
 
-from trainers.run_folder import RunFolder
+from trainers.runs.run_folder import RunFolder
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = 20

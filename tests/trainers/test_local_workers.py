@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trainers import train
-from trainers.run_folder import RunFolder
+from trainers.runs.run_folder import RunFolder
 
 ROOT = pathlib.Path(__file__).parents[2]
 #: 57 steps, with holes.

@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_models import tiny_batch, tiny_model
-from trainers import loggers, train
-from trainers.config import make_config
+from trainers import train
+from trainers.config.train_config import make_config
 from trainers.errors import UsageError
-from trainers.loggers import IDS_FILE, finish_loggers, make_loggers
-from trainers.optimizer import make_optimizer
-from trainers.recipes import get_recipe
-from trainers.run_folder import RunFolder
+from trainers.fitting import loggers
+from trainers.fitting.loggers import IDS_FILE, finish_loggers, make_loggers
+from trainers.fitting.optimizer import make_optimizer
+from trainers.recipes.registry import get_recipe
+from trainers.runs.run_folder import RunFolder
 
 STEPS = 2
 METRICS = {"loss", "kl_bound", "beta", "a_log_likelihood", "b_log_likelihood"}

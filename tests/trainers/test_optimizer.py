@@ -5,14 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.config import make_config
-from trainers.optimizer import (
-    SCHEDULES,
+from trainers.config.train_config import SCHEDULES, make_config
+from trainers.fitting.optimizer import (
     compile_options,
     make_optimizer,
-    set_precision,
 )
-from trainers.recipes import get_recipe
+from trainers.recipes.registry import get_recipe
 
 RATE = 0.02
 STEPS = 40
@@ -173,7 +171,7 @@ def policy():
 def test_precision_is_that_of_models_made_afterwards(precision, compute, scaled):
     keras.config.set_dtype_policy("mixed_bfloat16")  # of a training before
     settings = config(precision=precision, clip_norm=2.0, schedule="constant")
-    set_precision(settings)
+    keras.config.set_dtype_policy(settings.precision)
     model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1)])
     model.compile(make_optimizer(settings, STEPS), "mse")
     assert model.layers[0].compute_dtype == compute

@@ -14,12 +14,13 @@ from PIL import Image
 from export import command as export_command
 from tests.data.made_digits import write_backgrounds, write_digits, write_faces
 from tf_mopoe.data import DataError, decode_text
-from trainers import evaluate, tfds_data, train
-from trainers.config import make_config
+from trainers import evaluate, train
+from trainers.config.train_config import make_config
 from trainers.errors import RunError, UsageError
-from trainers.recipes import RECIPES, get_recipe
-from trainers.run_folder import RunFolder
-from trainers.training import load_training
+from trainers.fitting.train_run import load_training
+from trainers.recipes import tfds_data
+from trainers.recipes.registry import RECIPES, get_recipe
+from trainers.runs.run_folder import RunFolder
 
 PUBLISHED = {
     "polymnist": {

@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from trainers import rendezvous
 from trainers.errors import RunError, UsageError
-from trainers.rendezvous import split_address, wait_for_workers
-from trainers.strategy import _parse_cluster, _place_in_cluster
+from trainers.fitting import rendezvous
+from trainers.fitting.rendezvous import split_address, wait_for_workers
+from trainers.fitting.strategy import _parse_cluster, _place_in_cluster
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from trainers.errors import UsageError
-from trainers.recipes import get_recipe
-from trainers.search_space import describe, make_space, with_settings
+from trainers.recipes.registry import get_recipe
+from trainers.tuning.search_space import describe, make_space, with_settings
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 
-from trainers.config import make_config
+from trainers.config.train_config import make_config
 from trainers.errors import UsageError
-from trainers.recipes import RECIPES
-from trainers.run_folder import RunFolder
-from trainers.settings import MAY_CHANGE, path_settings
+from trainers.recipes.registry import RECIPES
+from trainers.runs.run_folder import RunFolder
+from trainers.runs.run_settings import MAY_CHANGE, path_settings
 
 #: By hand: what each recipe's data set is made of.
 SOURCES = {

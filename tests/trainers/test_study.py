@@ -23,16 +23,16 @@ from tests.trainers.fake_training import (
     states,
     summary,
 )
-from trainers import study, trials
 from trainers.errors import Stopped, UsageError
-from trainers.run_folder import RunFolder
+from trainers.runs.run_folder import RunFolder
+from trainers.tuning import run_trial, study_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def no_training(monkeypatch):
-    monkeypatch.setattr(trials, "train", fake_train)
+    monkeypatch.setattr(run_trial, "train", fake_train)
     monkeypatch.setattr(keras.utils, "clear_session", lambda: None)  # is slow
 
 
@@ -70,14 +70,14 @@ def test_what_the_parameters_did_not_cause_stops_the_study_which_goes_on_there(
     whole = tmp_path / "whole"
     assert run_tune(whole) == 0
     out = tmp_path / "stopped"
-    monkeypatch.setattr(trials, "train", failing(error, number=1))
+    monkeypatch.setattr(run_trial, "train", failing(error, number=1))
     if code is None:
         with pytest.raises(type(error)):
             run_tune(out)
     else:
         assert run_tune(out) == code
         assert capsys.readouterr().err.strip().count("\n") == 0
-    monkeypatch.setattr(trials, "train", fake_train)
+    monkeypatch.setattr(run_trial, "train", fake_train)
     assert run_tune(out) == 0
     assert summary(out) == summary(whole)
     log = (out / "trials" / "00001" / "train.log").read_text()
@@ -94,7 +94,7 @@ def test_a_signal_stops_the_study_at_once_and_the_same_command_goes_on(
 
     assert run_tune(tmp_path / "whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "train", train)
+        patch.setattr(run_trial, "train", train)
         for _ in range(2):
             assert run_tune(tmp_path / "stopped") == 75
             assert number.name in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_a_signal_stops_the_study_at_once_and_the_same_command_goes_on(
 BLOCKED = """
 import sys, time
 from tests.trainers.fake_training import fake_train, run_tune
-from trainers import trials
+from trainers.tuning import run_trial
 
 def train(recipe_name, recipe, config, out, *, callbacks):
     first = config.model_copy(update={"epochs": 1})
@@ -113,7 +113,7 @@ def train(recipe_name, recipe, config, out, *, callbacks):
     open(sys.argv[1] + "/ready", "w").close()
     time.sleep(600)
 
-trials.train = train
+run_trial.train = train
 run_tune(sys.argv[1])
 """
 
@@ -167,8 +167,8 @@ def test_a_trial_that_kills_its_process_again_and_again_is_given_up(
     class Killed(BaseException):
         pass
 
-    monkeypatch.setattr(study, "MAX_STARTS", 2)
-    monkeypatch.setattr(trials, "train", failing(Killed(), number=1))
+    monkeypatch.setattr(study_folder, "MAX_STARTS", 2)
+    monkeypatch.setattr(run_trial, "train", failing(Killed(), number=1))
     for _ in range(3):
         with pytest.raises(Killed):
             run_tune(tmp_path)
@@ -189,8 +189,8 @@ def test_a_trial_that_comes_further_each_time_is_not_given_up(tmp_path, monkeypa
         if done + 1 < config.epochs:
             raise Killed
 
-    monkeypatch.setattr(study, "MAX_STARTS", 1)
-    monkeypatch.setattr(trials, "train", one_more_epoch)
+    monkeypatch.setattr(study_folder, "MAX_STARTS", 1)
+    monkeypatch.setattr(run_trial, "train", one_more_epoch)
     for _ in range(EPOCHS - 1):
         with pytest.raises(Killed):
             run_tune(tmp_path, count=1)
@@ -203,9 +203,9 @@ def test_an_epoch_that_is_trained_again_is_reported_once(tmp_path, monkeypatch):
         (pathlib.Path(out) / "history.json").unlink(missing_ok=True)
         fake_train(recipe_name, recipe, config, out, callbacks=callbacks)
 
-    monkeypatch.setattr(trials, "train", failing(Stopped(), number=1))
+    monkeypatch.setattr(run_trial, "train", failing(Stopped(), number=1))
     assert run_tune(tmp_path) == 75
-    monkeypatch.setattr(trials, "train", forgetful)
+    monkeypatch.setattr(run_trial, "train", forgetful)
     assert run_tune(tmp_path) == 0  # Optuna warns of what comes twice
     assert states(tmp_path) == ["complete"] * 3
 
@@ -235,11 +235,13 @@ def test_no_setting_of_a_study_may_change_to_none_from_none_or_otherwise(
     space = {"beta": optuna.distributions.FloatDistribution(0.5, 1.0)}
     options = {"larger": True, "seed": 0, "warmup_epochs": 1}
     asked = {"recipe": "polydigits", "setting": value}
-    study.StudyFolder(tmp_path, asked, space, **options)
-    study.StudyFolder(tmp_path, asked, space, **options)
+    study_folder.StudyFolder(tmp_path, asked, space, **options)
+    study_folder.StudyFolder(tmp_path, asked, space, **options)
     before = (tmp_path / "study.log").read_bytes()
     if value == other:
         return
     with pytest.raises(UsageError, match="is a study with setting="):
-        study.StudyFolder(tmp_path, {**asked, "setting": other}, space, **options)
+        study_folder.StudyFolder(
+            tmp_path, {**asked, "setting": other}, space, **options
+        )
     assert (tmp_path / "study.log").read_bytes() == before

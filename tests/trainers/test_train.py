@@ -9,8 +9,8 @@ import pytest
 
 from trainers import train
 from trainers.errors import RunError
-from trainers.recipes import get_recipe
-from trainers.run_folder import RunFolder
+from trainers.recipes.registry import get_recipe
+from trainers.runs.run_folder import RunFolder
 
 TINY = ["--set", "pairings=1", "width=0.1", "latent_dim=4", "batch_size=256"]
 

@@ -21,10 +21,12 @@ from tests.trainers.fake_training import (
     states,
     summary,
 )
-from trainers import loggers, trials
 from trainers.errors import RunError
-from trainers.objective import Objective
-from trainers.run_folder import RunFolder
+from trainers.fitting import loggers
+from trainers.recipes.registry import recipe_of_settings
+from trainers.runs.run_folder import RunFolder
+from trainers.tuning import run_trial
+from trainers.tuning.objective import Objective
 
 TINY = ["pairings=1", "width=0.1", "batch_size=2048"]
 ROOT = pathlib.Path(__file__).parents[2]
@@ -33,7 +35,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def no_training(request, monkeypatch):
     if "real" not in request.fixturenames:
-        monkeypatch.setattr(trials, "train", fake_train)
+        monkeypatch.setattr(run_trial, "train", fake_train)
         monkeypatch.setattr(keras.utils, "clear_session", lambda: None)  # is slow
 
 
@@ -69,7 +71,7 @@ def test_real_trials_are_run_folders_of_their_parameters(real, tmp_path, capsys)
     said = capsys.readouterr().out
     for number, trial in enumerate(summary(out)):
         run = RunFolder(out / trial["run"])
-        _, config = run.load_config()
+        config = recipe_of_settings(run.read_settings()).config
         assert {name: getattr(config, name) for name in trial["parameters"]} == (
             trial["parameters"]
         )
@@ -206,7 +208,7 @@ def test_a_trial_that_falls_behind_in_its_last_epoch_is_complete(tmp_path, monke
                 flat = flat.model_copy(update={"beta": float(best)})
             fake_train(recipe_name, recipe, flat, out, callbacks=callbacks)
 
-    monkeypatch.setattr(trials, "train", late)
+    monkeypatch.setattr(run_trial, "train", late)
     assert run_tune(tmp_path, count=6) == 0
     assert states(tmp_path) == ["complete"] * 6
 
@@ -224,7 +226,7 @@ def test_a_trial_that_falls_behind_in_its_last_epoch_is_complete(tmp_path, monke
 def test_a_trial_that_fails_does_not_stop_the_study(
     error, reason, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(trials, "train", failing(error, number=1))
+    monkeypatch.setattr(run_trial, "train", failing(error, number=1))
     assert run_tune(tmp_path) == 0
     assert states(tmp_path) == ["complete", "fail", "complete"]
     assert summary(tmp_path)[1]["reason"] == reason
@@ -235,7 +237,7 @@ def test_a_study_of_failures_fails_with_the_first_reason(tmp_path, monkeypatch, 
     def train(*_, **__):
         raise RunError("loss is nan")
 
-    monkeypatch.setattr(trials, "train", train)
+    monkeypatch.setattr(run_trial, "train", train)
     assert run_tune(tmp_path, count=2) == 1
     assert "all trials failed, the first: loss is nan" in capsys.readouterr().err
 
@@ -251,7 +253,8 @@ def test_a_metric_that_no_epoch_has_stops_the_study_and_names_those_there_are(
 def test_monitored_metric_is_that_of_the_runs_too(tmp_path):
     assert run_tune(tmp_path, "--monitor", "loss", count=2) == 0
     for trial in summary(tmp_path):
-        _, config = RunFolder(tmp_path / trial["run"]).load_config()
+        run = RunFolder(tmp_path / trial["run"])
+        config = recipe_of_settings(run.read_settings()).config
         assert config.monitor == "loss"
         history = json.loads((tmp_path / trial["run"] / "history.json").read_text())
         assert trial["value"] == min(history["loss"])

@@ -19,11 +19,11 @@ from tests.trainers.tiny_training import (
     run,
     terminate,
 )
-from trainers import callbacks
-from trainers.checkpoints import Checkpoints
 from trainers.errors import RunError, Stopped, UsageError, run_command
-from trainers.recipe import LabelledData
-from trainers.run_folder import RunFolder
+from trainers.fitting import callbacks
+from trainers.recipes.recipe import LabelledData
+from trainers.runs.checkpoints import Checkpoints
+from trainers.runs.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 from keras.ops import convert_to_numpy
 
 from tf_mopoe import Modality, MoPoEVAE
-from trainers import training
-from trainers.config import TrainConfig
-from trainers.recipe import LabelledData, Recipe
-from trainers.run_folder import RunFolder
+from trainers.config.train_config import TrainConfig
+from trainers.fitting import train_run
+from trainers.recipes.recipe import LabelledData, Recipe
+from trainers.runs.run_folder import RunFolder
 
 STEPS = 5  # of an epoch
 EPOCHS = 3
@@ -49,7 +49,7 @@ RECIPE = Recipe(TinyConfig, build_model, load_data, num_classes=10)
 
 
 def run(out, *more, recipe=RECIPE, **settings):
-    training.train("tiny", recipe, TinyConfig(**settings), str(out), callbacks=more)
+    train_run.train("tiny", recipe, TinyConfig(**settings), str(out), callbacks=more)
 
 
 class At(keras.callbacks.Callback):

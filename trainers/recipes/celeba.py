@@ -19,9 +19,9 @@ Run: mopoe-train celeba --out runs/celeba --set files=FOLDER
 import pathlib
 from typing import TYPE_CHECKING
 
-from trainers import tfds_data
-from trainers.config import Count, NotNegative, Positive
-from trainers.recipe import Recipe
+from trainers.config.train_config import Count, NotNegative, Positive
+from trainers.recipes import tfds_data
+from trainers.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE

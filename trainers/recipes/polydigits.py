@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
-from trainers.config import Count, NotNegative, Positive, TrainConfig
-from trainers.recipe import LabelledData, Recipe, Split
+from trainers.config.train_config import Count, NotNegative, Positive, TrainConfig
+from trainers.recipes.recipe import LabelledData, Recipe, Split
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE
