@@ -11,7 +11,7 @@ import argparse
 import statistics
 import time
 
-from trainers.config.train_config import parse_assignments
+from trainers.config.command_line import parse_assignments
 from trainers.fitting.strategy import make_workers
 from trainers.fitting.train_run import load_training, make_model
 from trainers.recipes.registry import choose_recipe

@@ -18,11 +18,12 @@ import time
 import keras
 import tensorflow as tf
 
-from trainers.config.train_config import parse_assignments
-from trainers.fitting.keras_fit import Task, fit
+from trainers.config.command_line import parse_assignments
+from trainers.fitting.keras_fit import fit
 from trainers.fitting.optimizer import compile_options
 from trainers.fitting.signals import Signals
 from trainers.fitting.strategy import make_workers
+from trainers.fitting.task import TrainingTask
 from trainers.fitting.train_run import load_training, make_model
 from trainers.recipes.registry import choose_recipe
 from trainers.runs.checkpoints import State
@@ -95,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Signals() as signals:
         run = RunFolder(folder)
         run.prepare(name, config)
-        task = Task(name, recipe, config, run, workers, signals)
+        task = TrainingTask(name, recipe, config, run, workers, signals)
         model = make_model(recipe, config, total)
         fit(task, model, data, State(steps=data.steps), [alternate])
     times = alternate.times[1:]  # the first one traces

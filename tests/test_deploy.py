@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import text_format
 
 from export.server_config import METRICS_PATH, write_server_files
-from trainers.fitting.strategy import _place_in_cluster
+from trainers.fitting.strategy import read_tf_config
 from trainers.recipes.registry import choose_recipe
 from trainers.train import make_parser
 
@@ -53,7 +53,7 @@ def run(command, folder, **variables):
 
 def assert_second_of_two(tf_config, arguments, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config)
-    index, workers = _place_in_cluster()
+    index, workers = read_tf_config()
     assert (index, len(workers)) == (1, 2)
     options = make_parser().parse_args(shlex.split(arguments))
     settings = dict(setting.split("=") for setting in options.settings)

@@ -13,19 +13,19 @@ from trainers.errors import UsageError
 
 
 def read_config_file(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Fields and values of a file; values are texts, or lists of texts.
+    """Returns the fields and values of a file; values are texts, or lists of texts.
 
     Raises:
-      UsageError: If it can't be read, is no YAML, or holds no fields.
+      UsageError: If the file can't be read, is not YAML, or holds no fields.
     """
     try:
         with open(file, "rb") as content:
-            values = yaml.load(content, _Texts)
+            values = yaml.load(content, _TextLoader)
     except OSError as error:
         raise UsageError(f"--config: can't read {file}: {error.strerror}.") from None
     except (yaml.YAMLError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise UsageError(f"--config: {file} is not YAML: {what}") from None
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--config: {file} is not YAML: {reason}") from None
     if not isinstance(values, dict) or not all(isinstance(x, str) for x in values):
         raise UsageError(
             f"--config: {file} must hold lines `field: value`. `mopoe-train RECIPE "
@@ -34,15 +34,14 @@ def read_config_file(file: str | os.PathLike[str]) -> dict[str, Any]:
     return values
 
 
-class _Texts(yaml.BaseLoader):
-    """Every value is a text, as in `--set`: fields know what they expect.
+class _TextLoader(yaml.BaseLoader):
+    """Loads every value as a text, as `--set` gives it; the fields parse it.
 
-    YAML itself would read 2e-3 as a text, no as a boolean and 010 as 8. It makes
-    nothing but texts, lists and dictionaries.
+    YAML's own types would make 2e-3 a text, no a boolean and 010 an 8.
     """
 
     def construct_mapping(self, node, deep=False):
-        """A dictionary without a key that comes twice."""
+        """Refuses keys that come twice."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -52,26 +51,28 @@ class _Texts(yaml.BaseLoader):
         return super().construct_mapping(node, deep=deep)
 
     def construct_scalar(self, node):
-        """A text; JSON writes some characters as two halves."""
+        """Joins surrogate pairs, which JSON's escapes of some characters are."""
         text = super().construct_scalar(node)
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def format_config(name: str, config: TrainConfig, recipes: Iterable[str]) -> str:
-    """Formats every field, its value and its meaning as YAML that `--config` takes.
+    """Formats every field, its value and its meaning as YAML for `--config`.
 
     Args:
       name: Name of the recipe.
       config: Configuration of the recipe.
       recipes: Names of all recipes.
     """
+
+    def entry(field: str, value: Any, meaning: str) -> str:
+        comment = textwrap.fill(
+            meaning, 88, initial_indent="# ", subsequent_indent="# "
+        )
+        line = yaml.safe_dump({field: value}, allow_unicode=True, width=math.inf)
+        return f"{comment}\n{line}"
+
     values = config.model_dump(mode="json")
-    parts = [_entry("recipe", name, f"One of {', '.join(recipes)}.")]
-    parts += [_entry(key, values[key], config.help_of(key)) for key in values]
+    parts = [entry("recipe", name, f"One of {', '.join(recipes)}.")]
+    parts += [entry(key, value, config.help_of(key)) for key, value in values.items()]
     return "\n".join(parts)
-
-
-def _entry(field: str, value: Any, meaning: str) -> str:
-    comment = textwrap.fill(meaning, 88, initial_indent="# ", subsequent_indent="# ")
-    line = yaml.safe_dump({field: value}, allow_unicode=True, width=math.inf)
-    return f"{comment}\n{line}"

@@ -1,7 +1,7 @@
 """The configuration of a training run: validated, immutable, written to disk."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
@@ -10,12 +10,12 @@ from trainers.errors import UsageError, one_of
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, pydantic.Field(min_length=1)]
-#: Of a whole, without its ends.
-Inner = Annotated[float, pydantic.Field(gt=0, lt=1)]
+#: A fraction between 0 and 1, both excluded.
+Fraction = Annotated[float, pydantic.Field(gt=0, lt=1)]
 
-#: Names of schedules, and the settings of some schedules only that each of them takes.
+#: The schedules, and which of the settings that only some take each of them takes.
 #: `trainers.fitting.optimizer.make_schedule` builds them.
 SCHEDULES = {
     "constant": {"learning_rate_warmup"},
@@ -24,13 +24,12 @@ SCHEDULES = {
     "linear": {"learning_rate_final_share"},
     "piecewise": {"learning_rate_drops"},
 }
-
-#: How a setting that may be None says so, where it comes as a text.
+#: Texts that stand for None where a setting may be None.
 NONE = ("none", "null", "~", "")
 
 
 class SettingError(UsageError):
-    """Of one setting, `field`."""
+    """An error in one setting, whose name is `field`."""
 
     def __init__(self, field: str, message: str):
         super().__init__(message)
@@ -38,9 +37,11 @@ class SettingError(UsageError):
 
 
 class TrainConfig(pydantic.BaseModel):
-    """What every recipe has; recipes add fields and give defaults.
+    """Settings that every recipe has; recipes add fields and give defaults.
 
-    The text below a field is its help: `mopoe-train RECIPE --print-config`.
+    To add a setting, add a field with a text below it, which is its help in
+    `mopoe-train RECIPE --print-config`. If a resumed run may change it, list it in
+    `trainers.runs.run_settings.MAY_CHANGE`.
     """
 
     model_config = pydantic.ConfigDict(
@@ -48,33 +49,35 @@ class TrainConfig(pydantic.BaseModel):
     )
 
     epochs: Count
-    """Number of epochs in all, those before a resumption included."""
+    """Number of epochs in all, including those before a resumption."""
     batch_size: Count
-    """Rows of a step."""
+    """Number of rows in a step."""
     learning_rate: Positive
-    """Adam's, the highest one of the schedule."""
+    """Learning rate of Adam; the peak of the schedule."""
     schedule: str = "cosine"
-    """Of the learning rate over all steps: constant, cosine, linear and exponential
-    fall that way to the end; piecewise falls to a tenth at each drop."""
+    """Schedule of the learning rate over all steps: constant; cosine, linear and
+    exponential fall in that shape to the end; piecewise falls to a tenth at each
+    drop."""
     learning_rate_warmup: float = pydantic.Field(default=0.0, ge=0, lt=1)
-    """Share of all steps in which the learning rate rises from 0 in a line; with
+    """Fraction of all steps over which the learning rate rises linearly from 0; for
     constant and cosine."""
-    learning_rate_final_share: Inner | None = None
-    """Share of the learning rate that is left at the end; none: 0, or 0.01 with
+    learning_rate_final_share: Fraction | None = None
+    """Fraction of the learning rate that is left at the end; none: 0, or 0.01 with
     exponential."""
-    learning_rate_drops: tuple[Inner, ...] | None = None
-    """Shares of all steps after which the learning rate drops, with piecewise, such as
-    0.5,0.75, which none stands for."""
+    learning_rate_drops: tuple[Fraction, ...] | None = None
+    """Fractions of all steps after which the learning rate drops, with piecewise; none:
+    0.5,0.75."""
     clip_norm: Positive | None = None
-    """Largest norm of all gradients together; none: not clipped."""
+    """Maximum norm of all gradients together; none: no clipping."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Of the networks: float32, mixed_float16 (with loss scaling) or mixed_bfloat16."""
+    """Precision of the networks: float32, mixed_float16 (with loss scaling) or
+    mixed_bfloat16."""
     execution: Literal["auto", "graph", "xla", "eager"] = "auto"
-    """Of a step: graph, xla, eager (for debugging); auto: xla on one device
-    where there are 1000 steps or more."""
+    """Execution of a step: graph, xla, eager (for debugging); auto: xla on one device
+    for trainings of 1000 steps or more."""
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
-    """one_device, mirrored (all GPUs of this host, or `devices` logical CPUs),
-    multi_worker (the hosts that TF_CONFIG names) or tpu."""
+    """Distribution strategy: one_device, mirrored (all GPUs of this host, or `devices`
+    logical CPUs), multi_worker (the hosts in TF_CONFIG) or tpu."""
     devices: Count | None = None
     """Number of devices of strategy mirrored; none: all GPUs."""
     tpu: str = ""
@@ -82,45 +85,45 @@ class TrainConfig(pydantic.BaseModel):
     wait_minutes: Positive = 10.0
     """Minutes that a worker of strategy multi_worker waits for the others to start."""
     threads: Count | None = None
-    """TensorFlow's, within an operation and between operations each; none: as many as
-    there are cores."""
+    """Number of TensorFlow's threads within an operation, and between operations; none:
+    the number of cores."""
     checkpoint_steps: Count | None = None
-    """Steps between checkpoints within an epoch; none: none by steps."""
+    """Steps between checkpoints within an epoch; none: no limit by steps."""
     checkpoint_minutes: Positive | None = 10.0
-    """Minutes between checkpoints within an epoch; none: none by time. Every epoch ends
-    with one."""
+    """Minutes between checkpoints within an epoch; none: no limit by time. Every epoch
+    ends with a checkpoint."""
     monitor: Name = "val_elbo"
-    """Metric that chooses the best epoch, kept as best.keras, and stops early.
-    val_elbo is the log-likelihoods of the validation rows minus the divergences, all of
-    weight 1."""
+    """Metric that selects the best epoch, which is kept as best.keras, and that stops
+    training early. val_elbo is the log-likelihoods of the validation rows minus the
+    divergences, all with weight 1."""
     monitor_mode: Literal["auto", "min", "max"] = "auto"
-    """Whether a smaller or a larger one is better; auto: smaller for losses,
+    """Whether a smaller or a larger value is better; auto: smaller for losses,
     divergences and errors."""
     patience: Count | None = None
-    """Epochs without a better one after which training stops; none: it doesn't."""
+    """Epochs without improvement after which training stops; none: never."""
     tensorboard_graph: bool = False
-    """Whether TensorBoard gets the graph of the training step."""
+    """Whether to write the graph of the training step for TensorBoard."""
     wandb: Name | None = None
-    """Weights & Biases project to report to; none: not."""
+    """Weights & Biases project to report to; none: no report."""
     mlflow: Name | None = None
-    """MLflow experiment to report to; none: not."""
+    """MLflow experiment to report to; none: no report."""
     latent_dim: Count
     """Size of the latent space."""
-    beta: NotNegative
+    beta: NonNegative
     """Weight of the divergence."""
     missing: float = pydantic.Field(default=0.0, ge=0, lt=1)
-    """Share of the training views that are declared missing, completely at random;
-    every row keeps one."""
+    """Fraction of the training data's modalities that are declared missing, completely
+    at random; every row keeps at least one."""
     seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
-    """Of weights, data and noise."""
+    """Seed of weights, data and noise."""
     evaluate_every: int = pydantic.Field(default=0, ge=0)
-    """Epochs between evaluations on the validation split, whose numbers and images
-    TensorBoard gets; 0: none."""
+    """Epochs between evaluations on the validation split, whose numbers and images are
+    written for TensorBoard; 0: no evaluation."""
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _from_text(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """None and lists, where they come as texts; no booleans as numbers."""
+    def _parse_text(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Reads None and lists from texts; refuses booleans as numbers."""
         annotation = cls.model_fields[str(info.field_name)].annotation
         kinds = (annotation, *get_args(annotation))
         if isinstance(value, bool) and bool not in kinds:
@@ -133,30 +136,24 @@ class TrainConfig(pydantic.BaseModel):
             return value.strip("[]() ").split(",")
         return value
 
-    @pydantic.field_validator("schedule")
-    @classmethod
-    def _known_schedule(cls, value: str) -> str:
-        if value not in SCHEDULES:
-            raise ValueError(f"unknown schedule. {one_of(SCHEDULES, value)}")
-        return value
-
-    @pydantic.field_validator("learning_rate_drops")
-    @classmethod
-    def _in_order(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is not None and (not value or sorted(set(value)) != list(value)):
-            raise ValueError("expected shares, the smaller first")
-        return value
-
     @pydantic.model_validator(mode="after")
-    def _fit_together(self) -> "TrainConfig":
-        """Refuses what would have no effect, or can't work, beside other settings."""
-        for field in sorted(
-            set().union(*SCHEDULES.values()) - SCHEDULES[self.schedule]
-        ):
+    def _check_combinations(self) -> "TrainConfig":
+        """Refuses settings that would have no effect, or fail, beside others."""
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule: unknown schedule. {one_of(SCHEDULES, self.schedule)}"
+            )
+        drops = self.learning_rate_drops
+        if drops is not None and (not drops or sorted(set(drops)) != list(drops)):
+            raise ValueError(
+                "learning_rate_drops: expected fractions in ascending order. "
+                f"Received: {drops}."
+            )
+        for field in sorted(set.union(*SCHEDULES.values()) - SCHEDULES[self.schedule]):
             if getattr(self, field) != type(self).model_fields[field].default:
-                those = [name for name, takes in SCHEDULES.items() if field in takes]
+                takers = [name for name, takes in SCHEDULES.items() if field in takes]
                 raise ValueError(
-                    f"{field}: is for schedule {' or '.join(those)}. Received: "
+                    f"{field}: is for schedule {' or '.join(takers)}. Received: "
                     f"schedule {self.schedule}."
                 )
         for field, strategy in (("devices", "mirrored"), ("tpu", "tpu")):
@@ -166,63 +163,31 @@ class TrainConfig(pydantic.BaseModel):
                     f"{self.strategy}."
                 )
         if self.execution == "eager" and self.strategy == "tpu":
-            raise ValueError("execution: a TPU runs nothing eagerly. Choose graph.")
+            raise ValueError("execution: a TPU can't run eagerly. Use graph.")
         if self.execution == "eager" and self.tensorboard_graph:
             raise ValueError(
-                "tensorboard_graph: there is no graph with execution eager. Choose one."
+                "tensorboard_graph: execution eager has no graph. Choose one of them."
             )
         return self
 
     @classmethod
     def help_of(cls, field: str) -> str:
-        """The text below a field, here or where a recipe has it from, in one line."""
+        """The text below a field, here or in a parent class, in one line."""
         for parent in cls.__mro__:
-            known = getattr(parent, "model_fields", {}).get(field)
-            if known and known.description:
-                return " ".join(known.description.split())
+            info = getattr(parent, "model_fields", {}).get(field)
+            if info and info.description:
+                return " ".join(info.description.split())
         return ""
 
 
 ConfigT = TypeVar("ConfigT", bound=TrainConfig)
 
 
-def parse_assignments(
-    assignments: Sequence[str], option: str = "--set", form: str = "key=value"
-) -> dict[str, str]:
-    """Splits the `key=value` texts of an option.
-
-    Raises:
-      UsageError: If one has no `=` or a key comes twice.
-    """
-    values: dict[str, str] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{option} expects {form}. Received: {assignment!r}.")
-        if key in values:
-            raise UsageError(f"{option} gives {key!r} twice.")
-        values[key] = value
-    return values
-
-
-def add_epochs(settings: dict[str, str], epochs: str | None) -> None:
-    """Adds what `--epochs` says, if it was given.
-
-    Raises:
-      UsageError: If `--set` gives it too.
-    """
-    if epochs is None:
-        return
-    if "epochs" in settings:
-        raise UsageError("epochs: given by --epochs and by --set. Give it once.")
-    settings["epochs"] = epochs
-
-
 def make_config(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
-    """Validates `values`, texts or already of the right type.
+    """Validates `values`, which are texts or already of the right type.
 
     Raises:
-      SettingError: In one line that names the field, what was expected and what came.
+      SettingError: In one line that names the field, what was expected and the value.
     """
     try:
         return config_class(**values)
@@ -233,11 +198,11 @@ def make_config(config_class: type[ConfigT], values: Mapping[str, Any]) -> Confi
 def _setting_error(
     config_class: type[TrainConfig], error: pydantic.ValidationError
 ) -> SettingError:
-    """Of the first of its errors."""
+    """The first error of a validation."""
     first = error.errors()[0]
     received = reprlib.repr(first["input"])
     message = str(first.get("ctx", {}).get("error", first["msg"]))
-    if not first["loc"]:  # of several fields, whose message begins with one
+    if not first["loc"]:  # of several fields: the message begins with one of them
         return SettingError(message.partition(":")[0], message)
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""What an evaluation measures with: a model, its data, judges, latents from priors."""
+"""What measures work on: a model, its data, classifiers, and latents from priors."""
 
 import functools
 import zipfile
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
     from tf_mopoe.models import MultimodalVAE
 
-#: What is reported of one metric.
+#: Content of evaluation.json for one measure.
 Entry = dict[str, Any]
-#: Rows of the training split that the aggregate posterior is fitted on, at most.
+#: Maximum number of training rows that the aggregate posterior is fitted on.
 MAX_POSTERIOR_ROWS = 10_000
-#: Fewer say nothing about a flow.
+#: Minimum number of rows for a flow.
 MIN_FLOW_ROWS = 100
-#: Components of its Gaussian mixture, at most; each has 100 rows or more.
-NUM_COMPONENTS = 50
+#: Maximum number of components of the Gaussian mixture; each has 100 rows or more.
+MAX_COMPONENTS = 50
 
 
 class Options(NamedTuple):
-    """What the user may choose.
+    """Options of an evaluation.
 
     Attributes:
       seed: Seed of all draws.
-      rows: At most so many rows of the split, the first ones; None: all of them, but
-        fewer where a row costs much.
+      rows: Maximum number of rows, the first ones of the split; None: all of them, but
+        fewer where a row is expensive.
       num_samples: K of log-likelihoods, and number of draws from the prior.
-      num_train: Training rows of a linear probe; None: all.
-      features: A Keras model that sample quality takes features of images from; None:
-        the classifiers.
-      fitted_priors: Whether joint draws are also from fits of the posteriors.
+      num_train: Number of training rows of a linear probe; None: all.
+      features: Path of a Keras model that computes features of images for sample
+        quality; None: the classifiers do.
+      fitted_priors: Whether joint draws also come from fits of the posteriors.
     """
 
     seed: int = 0
@@ -50,8 +50,8 @@ class Options(NamedTuple):
     fitted_priors: bool = True
 
 
-class Evaluation:
-    """A model, the split it is measured on, and what is made for that, once."""
+class EvaluationContext:
+    """A model, the split it is measured on, and what measures share, made once."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class Evaluation:
         *,
         split: Split = "test",
         options: Options | None = None,
-        like: "Evaluation | None" = None,
+        like: "EvaluationContext | None" = None,
     ):
-        """Loads the split; the training split and classifiers follow when asked for.
+        """Loads the split; training data and classifiers are made when first used.
 
-        Those of `like`, an evaluation of the same run and split, are taken over.
+        Those of `like`, a context of the same run and split, are reused.
         """
         self.run, self.recipe, self.config, self.model = run, recipe, config, model
         self.split: Split = split
@@ -78,27 +78,60 @@ class Evaluation:
             self.data, self.train = like.data, like.train
             self.classifiers = like.classifiers
 
+    def entry(self, protocol: str, *facts: str, **numbers: Any) -> Entry:
+        """Begins an entry of evaluation.json.
+
+        Args:
+          protocol: How the numbers are measured, in words.
+          *facts: Which of "split", "seed", "num_rows", "num_samples" and
+            "num_posterior_rows" to state.
+          **numbers: Facts of this measure alone, and its numbers.
+        """
+        known: Entry = {
+            "split": self.split,
+            "seed": self.options.seed,
+            "num_rows": len(self.data.labels),
+            "num_samples": self.options.num_samples,
+        }
+        if "num_posterior_rows" in facts:
+            rows = min(MAX_POSTERIOR_ROWS, len(self.train.labels))
+            known["num_posterior_rows"] = rows
+        return {"protocol": protocol, **{x: known[x] for x in facts}, **numbers}
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether labels are flags of several attributes instead of classes."""
+        return self.recipe.num_classes is None
+
     @functools.cached_property
-    def own_features(self) -> dict[str, Callable]:
-        """The user's feature model for each image modality, tried on two rows.
+    def train(self) -> LabelledData:
+        """The training split, which not every measure needs."""
+        return self.recipe.load_data(self.config, "train")
+
+    @functools.cached_property
+    def user_features(self) -> dict[str, Callable]:
+        """The model of `--features` for each image modality, tried on two rows.
 
         Raises:
-          UsageError: If it can't be loaded, or does not take the images.
+          UsageError: If it can't be loaded, or does not accept the images.
         """
+        import keras
+        import tensorflow as tf
+
         path = self.options.features
         if path is None:
             return {}
-        import tensorflow as tf
-
-        features = _load_features(path)
+        try:
+            features = keras.saving.load_model(path)
+        except (OSError, TypeError, ValueError, zipfile.BadZipFile):
+            raise UsageError(f"--features: {path} holds no Keras model.") from None
         images = [m for m in self.model.modalities if len(m.event_shape) == 3]
         for modality in images:
             try:
-                found = features(tf.zeros([2, *modality.event_shape]))
-                shape = tuple(found.shape)
+                shape = tuple(features(tf.zeros([2, *modality.event_shape])).shape)
             except (AttributeError, TypeError, ValueError, tf.errors.OpError) as error:
                 raise UsageError(
-                    f"--features: {path} does not take {modality.name!r}, images "
+                    f"--features: {path} does not accept {modality.name!r}, images "
                     f"[B, {', '.join(map(str, modality.event_shape))}]. "
                     f"({str(error).splitlines()[0]})"
                 ) from None
@@ -109,71 +142,46 @@ class Evaluation:
                 )
         return {modality.name: features for modality in images}
 
-    @property
-    def num_posterior_rows(self) -> int:
-        """Training rows whose posteriors the priors are fitted to."""
-        return min(MAX_POSTERIOR_ROWS, len(self.train.labels))
-
-    @functools.cached_property
-    def train(self) -> LabelledData:
-        """The training split, which not every metric needs."""
-        return self.recipe.load_data(self.config, "train")
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows that are measured."""
-        return len(self.data.labels)
-
-    @property
-    def has_attributes(self) -> bool:
-        """Whether labels are flags of several attributes, not classes."""
-        return self.recipe.num_classes is None
-
-    def num_symbols(self, name: str) -> int | None:
-        """Number of symbols of a text; None of another modality."""
-        index = self.model.modality_names.index(name)
-        return self.model.modalities[index].num_classes
-
     @functools.cached_property
     def classifiers(self) -> dict[str, "keras.Model"]:
-        """One classifier for each modality, kept in RUN/classifiers."""
+        """One classifier per modality, kept in RUN/classifiers."""
         import keras
 
         from tf_mopoe.metrics import train_classifier
 
-        found = {}
+        classifiers, missing = {}, []
         folder = self.run.classifiers
         folder.mkdir(exist_ok=True)
-        missing = []
-        for name in self.model.modality_names:
-            path = folder / f"{name}.keras"
+        for modality in self.model.modalities:
+            path = folder / f"{modality.name}.keras"
             try:
-                found[name] = keras.saving.load_model(path)
+                classifiers[modality.name] = keras.saving.load_model(path)
             except (OSError, ValueError, zipfile.BadZipFile):
-                missing.append(name)  # not there, or damaged: trained anew
-        for name in progress("training classifiers")(missing):
-            found[name] = train_classifier(
+                missing.append(modality)  # or damaged
+        for modality in progress("training classifiers")(missing):
+            name = modality.name
+            classifiers[name] = train_classifier(
                 self.train.modalities[name],
                 self.train.labels,
                 num_classes=self.recipe.num_classes,
-                num_symbols=self.num_symbols(name),
+                num_symbols=modality.num_classes,
                 seed=self.config.seed,
                 name=f"{name}_classifier",
             )
             with replacing(folder / f"{name}.keras") as temporary:
-                found[name].save(temporary)
-        return {name: found[name] for name in self.model.modality_names}
+                classifiers[name].save(temporary)
+        return {name: classifiers[name] for name in self.model.modality_names}
 
     @functools.cached_property
     def feature_models(self) -> dict[str, Callable]:
-        """Modality name to what gives features of its values."""
+        """Modality name to a function from its values to features."""
         from tf_mopoe.metrics import classifier_features
 
         features = {
             name: classifier_features(classifier)
             for name, classifier in self.classifiers.items()
         }
-        return features | self.own_features
+        return features | self.user_features
 
     @functools.cached_property
     def priors(self) -> dict[str, np.ndarray]:
@@ -185,60 +193,45 @@ class Evaluation:
         )
 
         options, model = self.options, self.model
-        shape = (options.num_samples, model.latent_dim)
-        drawn = {"prior": np.random.default_rng(options.seed).normal(size=shape)}
-        if not options.fitted_priors:
-            return {"prior": drawn["prior"].astype(np.float32)}
-        rows = first_rows(self.train, MAX_POSTERIOR_ROWS).modalities
-        latents = aggregate_posterior_samples(model, rows, seed=options.seed)
-        count = max(1, min(NUM_COMPONENTS, len(latents) // 100))
-        fits = {
-            "gaussian_mixture": fit_gaussian_mixture(
-                latents, num_components=count, seed=options.seed
-            )
+        count, seed = options.num_samples, options.seed
+        draws = {
+            "prior": np.random.default_rng(seed).normal(size=(count, model.latent_dim))
         }
-        if model.latent_dim > 1 and len(latents) >= MIN_FLOW_ROWS:
-            fits["flow"] = fit_flow(
-                latents, seed=options.seed, progress=progress("fitting the flow")
-            )
-        for name, fit in fits.items():
-            drawn[name] = fit.sample(options.num_samples, seed=[0, options.seed])
-        return {name: np.asarray(z, np.float32) for name, z in drawn.items()}
+        if options.fitted_priors:
+            rows = first_rows(self.train, MAX_POSTERIOR_ROWS).modalities
+            latents = aggregate_posterior_samples(model, rows, seed=seed)
+            components = max(1, min(MAX_COMPONENTS, len(latents) // 100))
+            fits: dict[str, Any] = {
+                "gaussian_mixture": fit_gaussian_mixture(
+                    latents, num_components=components, seed=seed
+                )
+            }
+            if model.latent_dim > 1 and len(latents) >= MIN_FLOW_ROWS:
+                fits["flow"] = fit_flow(
+                    latents, seed=seed, progress=progress("fitting the flow")
+                )
+            for name, fit in fits.items():
+                draws[name] = fit.sample(count, seed=[0, seed])
+        return {name: np.asarray(z, np.float32) for name, z in draws.items()}
 
 
 def first_rows(data: LabelledData, count: int | None) -> LabelledData:
-    """The first `count` rows; None: all."""
+    """Returns the first `count` rows; None: all."""
     return LabelledData(
         {name: values[:count] for name, values in data.modalities.items()},
         data.labels[:count],
     )
 
 
-def as_batch(data: Mapping[str, np.ndarray]) -> Any:
-    """All rows as one batch of what a model takes."""
-    from tf_mopoe.data import ordered_batches
-
-    return next(iter(ordered_batches(data, len(next(iter(data.values()))))))
-
-
 def progress(title: str) -> Callable[[Iterable], Iterable]:
-    """Wraps an iterable in a progress bar, where there is a terminal to show it."""
+    """Returns a function that shows a progress bar, if there is a terminal."""
     from tqdm import tqdm
 
     return functools.partial(tqdm, desc=title, disable=None, leave=False)
 
 
-def _load_features(path: str) -> Callable:
-    import keras
-
-    try:
-        return keras.saving.load_model(path)
-    except (OSError, TypeError, ValueError, zipfile.BadZipFile):
-        raise UsageError(f"--features: {path} holds no model of Keras.") from None
-
-
 def as_json(value: Any) -> Any:
-    """Numbers of NumPy as Python's; what is not a finite number as None."""
+    """Converts NumPy's numbers to Python's, and numbers that are not finite to None."""
     if isinstance(value, Mapping):
         return {str(key): as_json(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

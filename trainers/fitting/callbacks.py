@@ -1,4 +1,4 @@
-"""Keras callbacks of the training application; those that save are in `saving`."""
+"""Callbacks that resume an epoch, stop at NaN, and evaluate during training."""
 
 import math
 from collections.abc import Callable
@@ -10,37 +10,35 @@ import tensorflow as tf
 
 from trainers.config.train_config import TrainConfig
 from trainers.errors import RunError
-from trainers.evaluation.context import Evaluation, Options
+from trainers.evaluation.context import EvaluationContext, Options
 from trainers.evaluation.main_numbers import main_numbers
-from trainers.evaluation.measures import MEASURES
-from trainers.fitting.signals import Signals
-from trainers.recipes.recipe import Recipe
-from trainers.runs.checkpoints import State
+from trainers.evaluation.measures import measure
+from trainers.fitting.task import TrainingTask
+from trainers.runs.checkpoints import Checkpoints, State
 from trainers.runs.history import ELBO, validation_elbo
 from trainers.runs.model_state import set_running_means
-from trainers.runs.run_folder import RunFolder
 
-#: What is measured during training, and of how many rows and draws.
+#: Measures during training, and number of rows and draws for them.
 DURING_TRAINING = ("conditional_coherence", "joint_coherence", "linear_probe")
 NUM_ROWS = 500
 
 
-class Resume(keras.callbacks.Callback):
-    """Enters an epoch in its middle: the steps done are counted, but not done again.
+class ResumeEpoch(keras.callbacks.Callback):
+    """Resumes within an epoch: steps already done are counted, but not repeated.
 
-    So the progress bar, and all else that counts steps, goes on where it was; an epoch
-    whose steps are all done is only validated. The batches begin with the first step
-    that is to be done.
+    So the progress bar, and everything else that counts steps, continues; an epoch
+    whose steps are all done is only validated. The batches must begin with the first
+    step that is to be done.
     """
 
     def __init__(self, state: State):
-        """Goes on from `state`."""
+        """Resumes from `state`."""
         super().__init__()
         self.state = state
         self._train_function: Callable | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Sets the running means, which Keras has just reset."""
+        """Restores the running means, which Keras has just reset."""
         if epoch != self.state.epoch or not self.state.step:
             return
         set_running_means(self.model, self.state.metrics)
@@ -49,59 +47,58 @@ class Resume(keras.callbacks.Callback):
         self.model.train_function = lambda iterator: result
 
     def on_train_batch_begin(self, batch, logs=None):
-        """From the first step that is not done on, the steps are those of the model."""
-        if self._train_function and batch >= self.state.step:
-            self._give_back()
+        """Restores the training step before the first step that is not done."""
+        if batch >= self.state.step:
+            self._restore_train_function()
 
     def on_test_begin(self, logs=None):
-        """All steps were done."""
+        """Restores the training step if all steps were done."""
+        self._restore_train_function()
+
+    def _restore_train_function(self):
         if self._train_function:
-            self._give_back()
-
-    def _give_back(self):
-        self.model.train_function, self._train_function = self._train_function, None
+            self.model.train_function, self._train_function = self._train_function, None
 
 
-class Numbers(keras.callbacks.Callback):
-    """Stops at the first number that is not finite; adds two to each epoch.
+class TerminateOnNonFinite(keras.callbacks.Callback):
+    """Stops at the first metric that is not finite; adds two metrics to each epoch.
 
-    Keras has fetched the numbers for its progress bar: this costs no more.
+    Keras has fetched the metrics for its progress bar, so this costs no more.
     """
 
-    def __init__(self, config: TrainConfig, steps: int, kept: Callable[[], str]):
-        """Says of what use `kept` is when it stops an epoch of so many steps."""
+    def __init__(self, config: TrainConfig, steps: int, checkpoints: Checkpoints):
+        """Checks epochs of `steps` steps; errors name the newest of `checkpoints`."""
         super().__init__()
-        self.config, self.steps, self.kept = config, steps, kept
+        self.config, self.steps, self.checkpoints = config, steps, checkpoints
         self._epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Remembers where it is."""
+        """Remembers the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Checks the running means, which a single such step spoils."""
+        """Checks the running means, which stay NaN after one such step."""
         total = self._epoch * self.steps + batch + 1
-        self._check(logs, f"at step {total} ({self._step(batch)})")
+        within = f"epoch {self._epoch + 1}, step {batch + 1} of {self.steps}"
+        self._check(logs, f"at step {total} ({within})")
 
     def on_epoch_end(self, epoch, logs=None):
-        """Checks validation, too."""
+        """Checks all metrics; adds val_elbo and learning_rate."""
         self._check(logs, f"after epoch {epoch + 1}")
         logs[ELBO] = validation_elbo(logs)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-
-    def _step(self, batch: int) -> str:
-        return f"epoch {self._epoch + 1}, step {batch + 1} of {self.steps}"
 
     def _check(self, logs, where: str):
         wrong = [f"{k} is {v}" for k, v in logs.items() if not math.isfinite(v)]
         if wrong:
             raise RunError(
-                f"{', '.join(wrong)} {where}. {self.kept()} {advice(self.config)}"
+                f"{', '.join(wrong)} {where}. {self.checkpoints.describe_newest()} "
+                f"{advice_on_non_finite(self.config)}"
             )
 
 
-def advice(config: TrainConfig) -> str:
-    """What to try where numbers are not finite."""
+def advice_on_non_finite(config: TrainConfig) -> str:
+    """Says what to try if numbers are not finite."""
     tries = ["a smaller learning_rate"]
     if config.clip_norm is None:
         tries.append("clip_norm")
@@ -111,62 +108,55 @@ def advice(config: TrainConfig) -> str:
 
 
 class TensorBoardEvaluation(keras.callbacks.Callback):
-    """Every few epochs: the numbers and figures of `mopoe-evaluate`, in TensorBoard.
+    """Writes numbers and figures of `mopoe-evaluate` for TensorBoard, every few epochs.
 
-    Measured on the first rows of the validation split. Classifiers are trained when
-    they are first needed, and kept with the run.
+    They are measured on the first rows of the validation split, by the chief.
+    Classifiers are trained when first needed, and kept with the run.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        recipe: Recipe,
-        config: TrainConfig,
-        *,
-        signals: Signals,
-        chief: bool,
-        before: Callable[[], None],
-    ):
-        """Every `config.evaluate_every` epochs, once all workers have called `before`.
-
-        Only the chief evaluates.
-        """
+    def __init__(self, task: TrainingTask, *, save: Callable[[], None]):
+        """Evaluates every `evaluate_every` epochs, after all workers called `save`."""
         super().__init__()
-        self.run, self.recipe, self.config = run, recipe, config
-        self.signals, self.chief, self.before = signals, chief, before
-        self._judges: Evaluation | None = None
+        self.task, self.save = task, save
+        self._first: EvaluationContext | None = None
         self._writer: Any = None
 
     def on_train_begin(self, logs=None):
-        """Reads the data, and opens the file."""
-        if not self.chief:
+        """Loads the data, and opens the file."""
+        if not self.task.workers.chief:
             return
-        with self.signals.at_once("before training began"):
-            self._judges = self._evaluation()
-        self._writer = tf.summary.create_file_writer(str(self.run.logs / "evaluate"))
+        with self.task.signals.immediate("before training began"):
+            self._first = self._make_context()
+        self._writer = tf.summary.create_file_writer(
+            str(self.task.run.logs / "evaluate")
+        )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes scalars and images of this epoch, whose `logs` get the scalars."""
-        if (epoch + 1) % self.config.evaluate_every:
+        """Writes numbers and images of this epoch, and adds the numbers to `logs`."""
+        if (epoch + 1) % self.task.config.evaluate_every:
             return
-        self.before()
-        if not self.chief:
-            return
-        with self.signals.at_once(f"while epoch {epoch + 1} was evaluated"):
-            numbers = self._evaluate(epoch)
-        logs.update(numbers)
+        self.save()
+        if self.task.workers.chief:
+            with self.task.signals.immediate(f"while epoch {epoch + 1} was evaluated"):
+                numbers = self._evaluate(epoch)
+            logs.update(numbers)
+
+    def on_train_end(self, logs=None):
+        """Closes the file."""
+        if self._writer is not None:
+            self._writer.close()
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         from trainers.evaluation.figures import draw_figures, figure_pixels
 
-        evaluation = self._evaluation()
+        context = self._make_context()
         try:
-            report = {name: MEASURES[name](evaluation) for name in DURING_TRAINING}
+            report = {name: measure(name, context) for name in DURING_TRAINING}
         except ValueError as error:
             raise RunError(f"the evaluation of epoch {epoch + 1}: {error}") from error
         numbers = {f"evaluation/{k}": v for k, v in main_numbers(report).items()}
         figures = draw_figures(
-            self.model, evaluation.data.modalities, seed=evaluation.options.seed
+            self.model, context.data.modalities, seed=context.options.seed
         )
         with self._writer.as_default(step=epoch):
             for name, value in numbers.items():
@@ -177,20 +167,15 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
         self._writer.flush()
         return numbers
 
-    def on_train_end(self, logs=None):
-        """Closes the file."""
-        if self._writer is not None:
-            self._writer.close()
-
-    def _evaluation(self) -> Evaluation:
-        """Of the model as it is; data and classifiers are those of the first one."""
+    def _make_context(self) -> EvaluationContext:
+        """Of the model as it is, with the data and classifiers of the first one."""
         options = Options(rows=NUM_ROWS, num_samples=NUM_ROWS, fitted_priors=False)
-        return Evaluation(
-            self.run,
-            self.recipe,
-            self.config,
+        return EvaluationContext(
+            self.task.run,
+            self.task.recipe,
+            self.task.config,
             self.model,
             split="validation",
             options=options,
-            like=self._judges,
+            like=self._first,
         )

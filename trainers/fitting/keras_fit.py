@@ -1,69 +1,58 @@
-"""A call of Keras's `fit` with all that watches over it."""
+"""The call of Keras's `fit` with all callbacks."""
 
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from trainers.config.train_config import TrainConfig
-from trainers.errors import RunError
-from trainers.fitting.signals import Signals
-from trainers.fitting.strategy import Workers
-from trainers.recipes.recipe import Recipe
+from trainers.fitting.task import TrainingData, TrainingTask
 from trainers.runs.checkpoints import State
-from trainers.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
     from tf_mopoe.models import MultimodalVAE
-    from trainers.fitting.checkpoint_callback import Saving
-
-
-class Task(NamedTuple):
-    """What is trained, and where."""
-
-    recipe_name: str
-    recipe: Recipe
-    config: TrainConfig
-    run: RunFolder
-    workers: Workers
-    signals: Signals
-
-    def say(self, text: str) -> None:
-        """Prints; of several workers only the chief does."""
-        if self.workers.chief:
-            print(text, flush=True)
-
-
-class TrainingData(NamedTuple):
-    """What a run trains on: endless batches, so many an epoch; those of validation."""
-
-    batches: "tf.data.Dataset"
-    batch_size: int
-    steps: int
-    validation: "tf.data.Dataset"
 
 
 def fit(
-    task: Task,
+    task: TrainingTask,
     model: "MultimodalVAE",
     data: TrainingData,
     state: State,
     more: Sequence["keras.callbacks.Callback"],
 ) -> State:
-    """Trains from `state` on, and returns where that has led."""
+    """Trains from `state` on, and returns the final state.
+
+    Args:
+      task: What is trained.
+      model: Compiled model, as it was at `state`.
+      data: Its data; training batches begin at `state`.
+      state: State of the newest checkpoint.
+      more: Callbacks that are called last.
+    """
     import keras
 
-    from trainers.fitting.checkpoint_callback import Saving
+    from trainers.fitting.callbacks import (
+        ResumeEpoch,
+        TensorBoardEvaluation,
+        TerminateOnNonFinite,
+    )
+    from trainers.fitting.checkpoint_callback import CheckpointCallback
 
-    config, run, workers = task.config, task.run, task.workers
-    saving = Saving(run, config, state, workers=workers, signals=task.signals)
+    config, workers = task.config, task.workers
+    checkpoint = CheckpointCallback(task, state)
+    # In this order: an epoch is checked and evaluated, then reported, then saved.
+    callbacks = [
+        keras.callbacks.ProgbarLogger(),
+        ResumeEpoch(state),
+        TerminateOnNonFinite(config, state.steps, task.run.checkpoints),
+    ]
+    if config.evaluate_every:
+        callbacks.append(TensorBoardEvaluation(task, save=checkpoint.save))
     verbose = (1 if sys.stdout.isatty() else 2) if workers.chief else 0
-    with _loggers(task) as loggers, _in_one_line(run):
-        callbacks = keras.callbacks.CallbackList(
-            [*_watching(task, saving), *loggers, saving, *more],
+    with _open_loggers(task) as loggers:
+        callback_list = keras.callbacks.CallbackList(
+            [*callbacks, *loggers, checkpoint, *more],
             model=model,
             add_history=True,
             verbose=verbose,
@@ -73,48 +62,23 @@ def fit(
         try:
             model.fit(
                 data.batches,
-                shuffle=False,  # the batches are
+                shuffle=False,  # the batches are shuffled already
                 initial_epoch=state.epoch,
                 epochs=config.epochs,
                 steps_per_epoch=data.steps,
                 validation_data=data.validation,
-                callbacks=callbacks,
+                callbacks=callback_list,
                 verbose=verbose,
             )
         except BaseException:
-            callbacks.on_train_end()  # closes files
+            callback_list.on_train_end()  # closes files
             raise
-    return saving.state
-
-
-def _watching(task: Task, saving: "Saving") -> list["keras.callbacks.Callback"]:
-    """Callbacks that come before an epoch is reported and saved, in this order."""
-    import keras
-
-    from trainers.fitting.callbacks import Numbers, Resume, TensorBoardEvaluation
-
-    config, run, state = task.config, task.run, saving.state
-    callbacks = [
-        keras.callbacks.ProgbarLogger(),
-        Resume(state),
-        Numbers(config, state.steps, run.checkpoints.kept),
-    ]
-    if config.evaluate_every:
-        evaluation = TensorBoardEvaluation(
-            run,
-            task.recipe,
-            config,
-            signals=task.signals,
-            chief=task.workers.chief,
-            before=saving.save,
-        )
-        callbacks.append(evaluation)
-    return callbacks
+    return checkpoint.state
 
 
 @contextlib.contextmanager
-def _loggers(task: Task) -> Iterator[list["keras.callbacks.Callback"]]:
-    """What the chief reports to, which learns how the training ended."""
+def _open_loggers(task: TrainingTask) -> Iterator[list["keras.callbacks.Callback"]]:
+    """The chief's loggers, which are told at the end whether training completed."""
     from trainers.fitting.loggers import finish_loggers, make_loggers
 
     if not task.workers.chief:
@@ -126,26 +90,3 @@ def _loggers(task: Task) -> Iterator[list["keras.callbacks.Callback"]]:
         completed = True
     finally:
         finish_loggers(task.config, completed=completed)
-
-
-@contextlib.contextmanager
-def _in_one_line(run: RunFolder) -> Iterator[None]:
-    """Failures that are not the program's, with what is kept."""
-    import tensorflow as tf
-
-    failures = (
-        tf.errors.DataLossError,
-        tf.errors.NotFoundError,
-        tf.errors.PermissionDeniedError,
-        tf.errors.ResourceExhaustedError,
-        tf.errors.UnavailableError,
-    )
-    try:
-        yield
-    except (OSError, *failures) as error:
-        message = str(error).splitlines()[0]
-        raise RunError(f"{message}. {run.checkpoints.kept()}") from error
-    except ValueError as error:
-        if not str(error).startswith("Modality "):  # of `tf_mopoe.models.batches`
-            raise
-        raise RunError(f"{error} {run.checkpoints.kept()}") from error

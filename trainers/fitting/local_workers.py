@@ -16,67 +16,67 @@ from collections.abc import Iterator, Sequence
 
 from trainers.errors import STOPPED, RunError, Stopped, UsageError
 
-#: Seconds that the others have to end by themselves once one has died.
+#: Seconds that the other workers have to exit by themselves once one has died.
 PATIENCE = 60.0
 
 
 def run_workers(count: int, arguments: Sequence[str]) -> None:
     """Runs `mopoe-train` with these arguments in `count` processes.
 
-    The first one's output is the command's; the others say only what goes wrong.
+    The first worker's output is the command's; the others print errors only.
 
     Raises:
       UsageError: If the workers refuse the settings.
-      Stopped: If the workers stopped because of a signal, which is handed on to them.
-      RunError: If one died or failed.
+      Stopped: If the workers stopped because of a signal, which is forwarded to them.
+      RunError: If a worker died or failed.
     """
     addresses = [f"localhost:{port}" for port in _free_ports(count)]
-    command = [sys.executable, "-m", "trainers.train", *arguments]
     workers = []
     for index in range(count):
         task = {"type": "worker", "index": index}
         tf_config = {"cluster": {"worker": addresses}, "task": task}
-        environment = {
-            **os.environ,
-            "TF_CONFIG": json.dumps(tf_config),
-            "CUDA_VISIBLE_DEVICES": "-1",
-        }
-        output = None if index == 0 else subprocess.DEVNULL
-        # A Ctrl-C of the terminal reaches them through this process alone.
         workers.append(
             subprocess.Popen(
-                command,
-                env=environment,
-                stdout=output,
+                [sys.executable, "-m", "trainers.train", *arguments],
+                env={
+                    **os.environ,
+                    "TF_CONFIG": json.dumps(tf_config),
+                    "CUDA_VISIBLE_DEVICES": "-1",
+                },
+                stdout=None if index == 0 else subprocess.DEVNULL,
+                # The terminal's Ctrl-C reaches them through this process alone.
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
         )
-    with _handing_on(workers):
+    with _forward_signals(workers):
         codes = _wait(workers)
     if 2 in codes:
-        raise UsageError("the workers refused, as said above.")
+        raise UsageError("the workers refused the settings; see the line above.")
     if STOPPED in codes:
         raise Stopped("the workers stopped after a checkpoint.")
     for index, code in enumerate(codes):
         if code:
-            how = f"exit code {code}"
+            cause = f"exit code {code}"
             if code < 0:
-                how = f"killed by {signal.Signals(-code).name}"
+                cause = f"killed by {signal.Signals(-code).name}"
             raise RunError(
-                f"worker {index} of {count} died ({how}). Nothing is lost but the work "
-                "since the last checkpoint; the same command resumes there."
+                f"worker {index} of {count} died ({cause}). Only work since the last "
+                "checkpoint is lost; run the same command again to resume."
             )
 
 
 def _end_with_parent() -> None:
-    """Has Linux stop this process when the one that started it is killed."""
+    """Makes Linux stop this process when its parent is killed."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _wait(workers: Sequence[subprocess.Popen]) -> list[int]:
-    """Exit codes, the first failure's first; ends those that wait for a dead one."""
+    """Exit codes, at the first failure if any; kills workers that wait for a dead one.
+
+    Codes of workers that were running at the first failure are 0.
+    """
     failed: list[int] = []
     deadline = None
     while any(worker.poll() is None for worker in workers):
@@ -92,17 +92,19 @@ def _wait(workers: Sequence[subprocess.Popen]) -> list[int]:
 
 
 @contextlib.contextmanager
-def _handing_on(workers: Sequence[subprocess.Popen]) -> Iterator[None]:
-    def hand_on(number, frame):
+def _forward_signals(workers: Sequence[subprocess.Popen]) -> Iterator[None]:
+    """Forwards SIGTERM and SIGINT to the workers; kills those left at the end."""
+
+    def forward(number, frame):
         for worker in workers:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
 
-    before = {s: signal.signal(s, hand_on) for s in (signal.SIGTERM, signal.SIGINT)}
+    previous = {s: signal.signal(s, forward) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
         for worker in workers:
             worker.kill()

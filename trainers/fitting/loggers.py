@@ -1,4 +1,4 @@
-"""Where a training reports to: TensorBoard, Weights & Biases, MLflow."""
+"""Loggers of a training: TensorBoard, Weights & Biases, MLflow."""
 
 import importlib.util
 import sys
@@ -15,17 +15,17 @@ from trainers.runs.run_folder import RunFolder
 if TYPE_CHECKING:
     import keras
 
-#: Setting that names what is reported to, and the package it needs.
+#: Settings that name a project or experiment, and the packages they need.
 PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}
-#: In the run folder: the run's id at each of them, by setting and then by its value.
+#: File in the run folder: setting, then its value, to the id of the tracker's run.
 IDS_FILE = "trackers.json"
 
 
 def check_packages(config: TrainConfig) -> None:
-    """Imports nothing.
+    """Checks that packages which the configuration needs are installed.
 
     Raises:
-      UsageError: If a package that the configuration asks for is not installed.
+      UsageError: If one is missing. Nothing is imported.
     """
     for setting, package in PACKAGES.items():
         if not getattr(config, setting):
@@ -41,10 +41,10 @@ def check_packages(config: TrainConfig) -> None:
 def make_loggers(
     config: TrainConfig, run: RunFolder
 ) -> list["keras.callbacks.Callback"]:
-    """Callbacks for `fit`, of the process that writes the run folder.
+    """Makes the callbacks that report, for the process that writes the run folder.
 
-    A run that goes on reports to where it did; its ids are in trackers.json. When all
-    is over, call `finish_loggers`.
+    A resumed run reports to the same tracker's run; its id is in trackers.json. Call
+    `finish_loggers` at the end.
 
     Raises:
       UsageError: If a package is missing, or a service can't be used.
@@ -63,11 +63,11 @@ def make_loggers(
 
 
 def finish_loggers(config: TrainConfig, *, completed: bool) -> None:
-    """Sends what is left, and says how the training ended; prints what fails then.
+    """Sends what is left and the outcome; failures are printed only.
 
     Args:
-      config: The one that `make_loggers` had.
-      completed: Whether it did not stop before its end.
+      config: Configuration that `make_loggers` was called with.
+      completed: Whether training reached its end.
     """
     if config.wandb:
         import wandb
@@ -79,19 +79,17 @@ def finish_loggers(config: TrainConfig, *, completed: bool) -> None:
         try:
             mlflow.end_run("FINISHED" if completed else "KILLED")
         except mlflow.MlflowException as error:  # no reason for a training to fail
-            print(f"mlflow: {_one_line(error)}", file=sys.stderr)
+            print(f"mlflow: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _graph_logger(run: RunFolder) -> "keras.callbacks.Callback":
-    """Writes the graph of the first step. (Keras 3's own TensorBoard writes none.)"""
+    """Writes the graph of the first step; Keras 3's TensorBoard callback does not."""
     import keras
     import tensorflow as tf
 
-    class Graph(keras.callbacks.Callback):
-        def __init__(self):
-            super().__init__()
-            self.writer = tf.summary.create_file_writer(str(run.logs / "train"))
-            self.written = False
+    class GraphLogger(keras.callbacks.Callback):
+        writer = tf.summary.create_file_writer(str(run.logs / "train"))
+        written = False
 
         def on_train_batch_begin(self, batch, logs=None):
             if not self.written:
@@ -104,7 +102,7 @@ def _graph_logger(run: RunFolder) -> "keras.callbacks.Callback":
                 self.writer.close()
                 self.written = True
 
-    return Graph()
+    return GraphLogger()
 
 
 def _wandb_logger(config: TrainConfig, run: RunFolder) -> "keras.callbacks.Callback":
@@ -124,7 +122,8 @@ def _wandb_logger(config: TrainConfig, run: RunFolder) -> "keras.callbacks.Callb
             config=config.model_dump(mode="json"),
         )
     except wandb.Error as error:
-        raise _refused("wandb", error, "WANDB_MODE=offline needs no service") from error
+        hint = "WANDB_MODE=offline needs no service"
+        raise _service_error("wandb", error, hint) from error
     write_json(run.path / IDS_FILE, ids)
     return WandbMetricsLogger()
 
@@ -142,16 +141,18 @@ def _mlflow_logger(config: TrainConfig, run: RunFolder) -> "keras.callbacks.Call
         if run_id is None:
             mlflow.log_params(config.model_dump(mode="json"))
     except (mlflow.MlflowException, ImportError) as error:
-        hint = f"MLFLOW_TRACKING_URI says where; without {IDS_FILE} a new run begins"
-        raise _refused("mlflow", error, hint) from error
+        hint = (
+            f"MLFLOW_TRACKING_URI names the server; without {IDS_FILE} a new run begins"
+        )
+        raise _service_error("mlflow", error, hint) from error
     ids["mlflow"][str(config.mlflow)] = active.info.run_id
     write_json(run.path / IDS_FILE, ids)
 
-    class Metrics(MlflowCallback):
+    class ResumedCallback(MlflowCallback):
         def on_train_begin(self, logs=None):
             """Logs no parameters: those of a run can't change."""
 
-    return MlflowCallback() if run_id is None else Metrics()
+    return ResumedCallback() if run_id else MlflowCallback()
 
 
 def _read_ids(run: RunFolder) -> dict[str, dict[str, str]]:
@@ -159,20 +160,15 @@ def _read_ids(run: RunFolder) -> dict[str, dict[str, str]]:
     path = run.path / IDS_FILE
     ids: dict[str, dict[str, str]] = {}
     if path.exists():
+        kind = pydantic.TypeAdapter(dict[str, dict[str, str]])
         try:
-            ids = pydantic.TypeAdapter(dict[str, dict[str, str]]).validate_json(
-                path.read_bytes()
-            )
+            ids = kind.validate_json(path.read_bytes())
         except pydantic.ValidationError:
             raise UsageError(
-                f"{path} is damaged. Delete it: new runs are reported then."
+                f"{path} is damaged. Delete it: training then reports to new runs."
             ) from None
     return {setting: ids.get(setting, {}) for setting in PACKAGES}
 
 
-def _refused(setting: str, error: Exception, hint: str) -> UsageError:
-    return UsageError(f"{setting}: {_one_line(error)} ({hint})")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _service_error(setting: str, error: Exception, hint: str) -> UsageError:
+    return UsageError(f"{setting}: {' '.join(str(error).split())} ({hint})")

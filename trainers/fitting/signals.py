@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: training stops after the step at hand, with a checkpoint."""
+"""SIGTERM and SIGINT: training stops after the current step, with a checkpoint."""
 
 import contextlib
 import signal
@@ -10,35 +10,35 @@ from trainers.errors import Stopped
 
 
 class Signals:
-    """Handles SIGTERM and SIGINT while it is entered; then those before do again.
+    """Handles SIGTERM and SIGINT within a `with` statement.
 
-    A signal stops at once, by raising `Stopped`, but within `deferred`, where it is
-    only noted. A second SIGINT kills. Handlers are set in the main thread only, as
-    Python demands: in others signals do what they did.
+    A signal stops the command immediately, by raising `Stopped`, except within
+    `deferred`, where it is only recorded. A second SIGINT kills the process. Python
+    sets handlers in the main thread only; other threads leave signals as they are.
 
     Attributes:
-      received: Name of the signal that came; None.
+      received: Name of the received signal, or None.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
-        self._doing: str | None = "before training began"  # None: deferred
-        self._before: dict[int, Any] = {}
+        self._activity: str | None = "before training began"  # None: deferred
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
         self.set_handlers()
         return self
 
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
     def set_handlers(self) -> None:
-        """Again, where a library has set its own, as TensorFlow does for workers."""
+        """Sets the handlers, again after a library has set its own."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                before = signal.signal(number, self._handle)
-                self._before.setdefault(number, before)
-
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+                previous = signal.signal(number, self._handle)
+                self._previous.setdefault(number, previous)
 
     def _handle(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number).name
@@ -47,37 +47,40 @@ class Signals:
         self._stop_if_received()
 
     def _stop_if_received(self) -> None:
-        if self.received and self._doing:
-            self.stop(f"{self._doing}; the same command goes on")
+        if self.received and self._activity:
+            self.stop(self._activity)
 
-    def stop(self, where: str) -> None:
-        """Raises `Stopped`, which says where the training stands."""
-        raise Stopped(f"stopped by {self.received or 'a signal elsewhere'} {where}.")
+    def stop(self, when: str) -> None:
+        """Raises `Stopped` with the signal and the progress of the training."""
+        name = self.received or "a signal in another process"
+        raise Stopped(
+            f"stopped by {name} {when}; run the same command again to resume."
+        )
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Signals are noted: who does the work looks at `received`, and calls `stop`.
+        """Records signals only: the code within checks `received` and calls `stop`.
 
-        One that comes after the last look stops when all is done.
+        A signal after the last check stops the command at the end.
         """
-        with self._now(None):
+        with self._during(None):
             yield
-        self._doing = "when training was complete"
+        self._activity = "when training was complete"
         self._stop_if_received()
 
     @contextlib.contextmanager
-    def at_once(self, doing: str) -> Iterator[None]:
-        """Within `deferred`: signals stop at once again, as nothing would be lost."""
-        with self._now(doing):
+    def immediate(self, activity: str) -> Iterator[None]:
+        """Within `deferred`: signals stop immediately, as nothing would be lost."""
+        with self._during(activity):
             yield
 
     @contextlib.contextmanager
-    def _now(self, doing: str | None) -> Iterator[None]:
-        # One before might have been swallowed by a library.
+    def _during(self, activity: str | None) -> Iterator[None]:
+        # A library may have swallowed an earlier `Stopped`.
         self._stop_if_received()
-        before, self._doing = self._doing, doing
+        previous, self._activity = self._activity, activity
         try:
             self._stop_if_received()
             yield
         finally:
-            self._doing = before
+            self._activity = previous

@@ -1,11 +1,11 @@
-"""Devices and hosts: what `strategy`, `devices`, `tpu` and `threads` stand for."""
+"""Devices and hosts: the settings `strategy`, `devices`, `tpu` and `threads`."""
 
 import contextlib
 import faulthandler
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from trainers.config.train_config import TrainConfig
@@ -15,17 +15,17 @@ from trainers.fitting.rendezvous import split_address, wait_for_workers
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Seconds in which workers that have all been there connect to one another.
-CONNECTING = 60
+#: Seconds that workers which have all been reached have to connect to one another.
+CONNECT_TIMEOUT = 60
 
 
 class Workers:
     """The processes that train together; one, unless the strategy is multi_worker.
 
     Attributes:
-      strategy: Strategy of tf.distribute; `strategy.scope()` is where models are made.
-      index: Of this process, from 0.
-      count: Of processes.
+      strategy: Strategy of tf.distribute; models are made in `strategy.scope()`.
+      index: Index of this process, from 0.
+      count: Number of processes.
       chief: Whether this process writes the run folder.
     """
 
@@ -35,13 +35,15 @@ class Workers:
         self.strategy, self.index, self.count = strategy, index, count
         self.chief = index == 0
 
-    def agree(self, flag: bool) -> bool:
-        """Whether any of the workers says so; every worker must ask."""
+    def any_worker(self, flag: bool) -> bool:
+        """Whether the flag is true in any worker; all workers must call this."""
         return flag if self.count == 1 else self._mean(float(flag)) > 0.0
 
-    def same(self, number: int) -> bool:
-        """Whether all workers give the same number; every worker must ask."""
-        return self.count == 1 or not self.agree(self._mean(float(number)) != number)
+    def all_workers_equal(self, number: int) -> bool:
+        """Whether the number is equal in all workers; all workers must call this."""
+        if self.count == 1:
+            return True
+        return not self.any_worker(self._mean(float(number)) != number)
 
     def _mean(self, number: float) -> float:
         import tensorflow as tf
@@ -53,21 +55,25 @@ class Workers:
 
 
 def make_workers(config: TrainConfig) -> Workers:
-    """Prepares TensorFlow's threads and devices; before it has computed anything.
+    """Prepares TensorFlow's threads and devices, before TensorFlow computes anything.
 
     Raises:
-      UsageError: If this machine or `TF_CONFIG` is not what the settings need.
+      UsageError: If this machine or `TF_CONFIG` does not fit the settings.
       RunError: If the TPU or another worker can't be reached.
-      Stopped: If a signal came while waiting for another worker.
+      Stopped: If a signal was received while waiting for another worker.
     """
     import tensorflow as tf
 
     if config.threads is not None:
-        _set_threads(config.threads)
+        for kind in ("intra", "inter"):
+            name = f"{kind}_op_parallelism_threads"
+            if getattr(tf.config.threading, f"get_{name}")() != config.threads:
+                setter = getattr(tf.config.threading, f"set_{name}")
+                _configure("threads", setter, config.threads)
     if config.strategy == "mirrored":
         return Workers(tf.distribute.MirroredStrategy(_local_devices(config.devices)))
     if config.strategy == "multi_worker":
-        index, addresses = _place_in_cluster()
+        index, addresses = read_tf_config()
         wait_for_workers(addresses, index, limit=60 * config.wait_minutes)
         strategy = _connect(index, len(addresses))
         return Workers(strategy, index, len(addresses))
@@ -76,65 +82,59 @@ def make_workers(config: TrainConfig) -> Workers:
     return Workers(tf.distribute.get_strategy())
 
 
+def _configure(field: str, function: Callable, *arguments: Any) -> None:
+    """Calls a function of TensorFlow that only works before it has started."""
+    try:
+        function(*arguments)
+    except RuntimeError:
+        raise UsageError(
+            f"{field}: must be set before TensorFlow starts, but it has started in "
+            "this process. Train in another process."
+        ) from None
+
+
 def _connect(index: int, count: int) -> "tf.distribute.Strategy":
-    """The strategy of workers that are all there."""
+    """The strategy of workers that have all been reached."""
     import tensorflow as tf
     from tensorflow.python.eager import context
 
-    if count > 1:  # else TensorFlow's own, of an hour
+    if count > 1:  # else TensorFlow's timeout of an hour
         service = tf.compat.v1.ConfigProto().experimental.coordination_config
         service.coordinated_job_list.add(name="worker", num_tasks=count)
         context.context().configure_coordination_service(
             service_type="standalone",
             service_leader="/job:worker/replica:0/task:0",
-            cluster_register_timeout_in_ms=1000 * CONNECTING,
+            cluster_register_timeout_in_ms=1000 * CONNECT_TIMEOUT,
             coordinated_jobs=[*service.coordinated_job_list],
         )
     try:
-        with _time_limit(2 * CONNECTING):
+        with _exit_after(2 * CONNECT_TIMEOUT):
             return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
         first = error.message.partition("\n")[0]
         raise RunError(
-            f"strategy: worker {index} can't connect to the others, which were there "
-            f"before: {first}. Run the same command again on all hosts."
+            f"strategy: worker {index} can't connect to the others, which it had "
+            f"reached before: {first}. Run the same command again on all hosts."
         ) from None
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Ends the process with exit code 1, and with the place, if it takes longer.
+def _exit_after(seconds: float) -> Iterator[None]:
+    """Ends the process with exit code 1 and a traceback if it takes longer.
 
-    It works while C++ code holds Python's lock, as no thread of Python does.
+    This works while C++ code holds Python's lock, as a thread of Python would not.
     """
     file = sys.__stderr__
-    if file is None:
-        yield
-        return
-    faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+    if file is not None:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
     try:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _set_threads(threads: int) -> None:
-    import tensorflow as tf
-
-    settings = tf.config.threading
-    try:
-        for name in ("intra", "inter"):
-            if getattr(settings, f"get_{name}_op_parallelism_threads")() != threads:
-                getattr(settings, f"set_{name}_op_parallelism_threads")(threads)
-    except RuntimeError:
-        raise UsageError(
-            "threads: must be set before TensorFlow starts, but this process has "
-            "started it already. Train in a process of its own."
-        ) from None
-
-
 def _local_devices(count: int | None) -> list[str]:
-    """Names of this host's GPUs, or of so many logical CPUs."""
+    """Names of this host's GPUs, or of logical CPUs."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -151,21 +151,15 @@ def _local_devices(count: int | None) -> list[str]:
         )
     cpu = tf.config.list_physical_devices("CPU")[0]
     logical = [tf.config.LogicalDeviceConfiguration()] * count
-    try:
-        tf.config.set_logical_device_configuration(cpu, logical)
-    except RuntimeError:
-        raise UsageError(
-            "devices: must be set before TensorFlow starts, but this process has "
-            "started it already. Train in a process of its own."
-        ) from None
+    _configure("devices", tf.config.set_logical_device_configuration, cpu, logical)
     return [f"CPU:{index}" for index in range(count)]
 
 
-def _place_in_cluster() -> tuple[int, list[str]]:
-    """This worker's index and the addresses of all, from `TF_CONFIG`.
+def read_tf_config() -> tuple[int, list[str]]:
+    """Returns this worker's index and the addresses of all, from `TF_CONFIG`.
 
     Raises:
-      UsageError: If it is not there or not as TensorFlow wants it.
+      UsageError: If it is missing or does not have TensorFlow's form.
     """
     example = (
         '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, '
@@ -183,22 +177,19 @@ def _place_in_cluster() -> tuple[int, list[str]]:
 
 
 def _parse_cluster(content: Any) -> tuple[int, list[str]]:
-    """Raises KeyError, TypeError or ValueError if it is not of workers alone."""
-    workers: Sequence[str] = content["cluster"]["worker"]
-    task = content["task"]
+    """Raises KeyError, TypeError or ValueError if it does not hold workers alone."""
+    workers, task = content["cluster"]["worker"], content["task"]
     if len(content["cluster"]) != 1 or task["type"] != "worker":
-        raise ValueError
+        raise ValueError("expected workers alone")
     if not isinstance(workers, list) or len(set(workers)) < len(workers):
-        raise ValueError
+        raise ValueError("expected a list of different addresses")
     for address in workers:
         if not isinstance(address, str):
-            raise TypeError
+            raise TypeError("expected addresses as texts")
         split_address(address)
-    index = task["index"]
-    if isinstance(index, str):
-        index = int(index)
+    index = int(task["index"]) if isinstance(task["index"], str) else task["index"]
     if type(index) is not int or not 0 <= index < len(workers):
-        raise ValueError
+        raise ValueError("expected the index of a worker")
     return index, workers
 
 

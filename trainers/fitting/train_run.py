@@ -1,4 +1,4 @@
-"""Trains a recipe into a run folder, and goes on where it stopped."""
+"""Trains a recipe into a run folder, or resumes the training there."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from trainers.config.train_config import TrainConfig
 from trainers.errors import RunError, UsageError
-from trainers.fitting.keras_fit import Task, TrainingData, fit
+from trainers.fitting.keras_fit import fit
 from trainers.fitting.loggers import check_packages
 from trainers.fitting.optimizer import compile_options, make_optimizer
 from trainers.fitting.signals import Signals
 from trainers.fitting.strategy import make_workers
+from trainers.fitting.task import TrainingData, TrainingTask
 from trainers.recipes.recipe import Recipe
 from trainers.runs.checkpoints import MODEL, Checkpoint, State
 from trainers.runs.history import Monitor
@@ -30,22 +31,22 @@ def train(
     *,
     callbacks: Sequence["keras.callbacks.Callback"] = (),
 ) -> None:
-    """Trains, or goes on training, the run in folder `out`.
+    """Trains the run in folder `out`, from its newest checkpoint on if it has one.
 
     Writes config.json, checkpoints/, model.keras, best.keras, history.json, history.csv
     and logs/ there.
 
     Args:
-      recipe_name: By which `mopoe-evaluate` finds the recipe.
+      recipe_name: Name by which `mopoe-evaluate` finds the recipe.
       recipe: The recipe.
-      config: Its configuration.
-      out: The run's folder.
-      callbacks: Are called last, when an epoch has been saved.
+      config: Configuration of the recipe.
+      out: Path of the run's folder.
+      callbacks: Callbacks that are called last, after an epoch has been saved.
 
     Raises:
-      UsageError: If the folder is of another run, or of one that is being trained.
+      UsageError: If the folder is of another run, or another process trains in it.
       RunError: If training fails, or a file can't be written.
-      Stopped: If SIGTERM or SIGINT came.
+      Stopped: If SIGTERM or SIGINT was received.
     """
     check_packages(config)
     with Signals() as signals:
@@ -53,70 +54,81 @@ def train(
         signals.set_handlers()
         if recipe.resolve:
             config = recipe.resolve(config)
-        task = Task(recipe_name, recipe, config, RunFolder(out), workers, signals)
+        run = RunFolder(out)
+        task = TrainingTask(recipe_name, recipe, config, run, workers, signals)
         with (
-            task.run.locked() if workers.chief else contextlib.nullcontext(),
-            _among_workers(task),
+            run.exclusive() if workers.chief else contextlib.nullcontext(),
+            _one_line_errors(task),
         ):
             _train(task, callbacks)
 
 
 @contextlib.contextmanager
-def _among_workers(task: Task) -> Iterator[None]:
-    """Failures of what workers do together, in one line."""
+def _one_line_errors(task: TrainingTask) -> Iterator[None]:
+    """Turns failures of disks, memory, data and other workers into a `RunError`."""
     import tensorflow as tf
 
+    failures = (
+        tf.errors.DataLossError,
+        tf.errors.NotFoundError,
+        tf.errors.PermissionDeniedError,
+        tf.errors.ResourceExhaustedError,
+    )
     try:
         yield
-    except tf.errors.OpError as error:
-        if task.workers.count == 1:
-            raise
-        first = error.message.splitlines()[0]
-        raise RunError(
-            f"worker {task.workers.index}: the others are not there: {first}. "
-            f"{task.run.checkpoints.kept()}"
-        ) from error
+    except (OSError, tf.errors.OpError, ValueError) as error:
+        message = str(error).splitlines()[0] if str(error) else repr(error)
+        if isinstance(error, ValueError):
+            if not message.startswith("Modality "):  # of `tf_mopoe.models.batches`
+                raise
+        elif not isinstance(error, (OSError, *failures)):
+            if task.workers.count > 1:
+                message = f"worker {task.workers.index} lost the others: {message}"
+            elif not isinstance(error, tf.errors.UnavailableError):
+                raise
+        kept = task.run.checkpoints.describe_newest()
+        raise RunError(f"{message.rstrip('.')}. {kept}") from error
 
 
-def _train(task: Task, callbacks: Sequence["keras.callbacks.Callback"]) -> None:
+def _train(task: TrainingTask, callbacks: Sequence["keras.callbacks.Callback"]) -> None:
     config, run, chief = task.config, task.run, task.workers.chief
     run.prepare(task.recipe_name, config, write=chief)
     checkpoint = run.restore(Monitor(config), write=chief)
     state = checkpoint.state if checkpoint else State()
-    if not task.workers.same(state.epoch * 1_000_000_000 + state.step):
+    if not task.workers.all_workers_equal(state.epoch * 1_000_000_000 + state.step):
         raise UsageError(
-            f"--out: not all workers see the same checkpoints in {run.path}. It must "
-            "be on a file system that they share."
+            f"--out: the workers see different checkpoints in {run.path}. It must be "
+            "on a file system that they share."
         )
-    if over := _why_over(config, state):
-        task.say(f"{run.path} has been trained for {over}")
+    if reason := _stop_reason(config, state):
+        task.print(f"{run.path} has been trained for {reason}")
         return
     data = load_training(
         task.recipe, config, first_epoch=state.epoch, first_step=state.step
     )
     if state.steps not in (0, data.steps):
         raise UsageError(
-            f"--out: {run.path} has been trained on {state.steps} steps an epoch, and "
-            f"its data now make {data.steps}. Choose another folder."
+            f"--out: {run.path} has been trained with {state.steps} steps an epoch, "
+            f"but its data now make {data.steps}. Choose another folder."
         )
     state = state._replace(steps=data.steps)
-    if chief:
-        run.write_config(task.recipe_name, config)  # what may change perhaps has
+    if chief:  # settings in MAY_CHANGE may be new
+        run.write_config(task.recipe_name, config)
     if checkpoint:
-        task.say(f"Resuming {run.path} after {state} of {config.epochs} epochs.")
-    task.say(_what_runs(task, data))
-    model = _make_model(task, data.steps, checkpoint)
+        task.print(f"Resuming {run.path} after {state} of {config.epochs} epochs.")
+    task.print(_describe_run(task, data))
+    model = _restore_model(task, data.steps, checkpoint)
     with task.signals.deferred():
         state = fit(task, model, data, state, callbacks)
-        task.say(f"Trained {_why_over(config, state)}")
+        task.print(f"Trained {_stop_reason(config, state)}")
         best = run.best_file if run.best_file.exists() else f"no {config.monitor} yet"
-        task.say(f"The model: {run.model_file}. The best: {best}")
+        task.print(f"The model: {run.model_file}. The best: {best}")
 
 
 def load_training(
     recipe: Recipe, config: TrainConfig, *, first_epoch: int = 0, first_step: int = 0
 ) -> TrainingData:
-    """Reads, or makes, what the recipe trains on, from a step of an epoch on."""
+    """Loads, or makes, a recipe's training data, from a step of an epoch on."""
     from tf_mopoe.data import (
         drop_at_random,
         num_rows,
@@ -150,9 +162,9 @@ def load_training(
 
 
 def make_model(recipe: Recipe, config: TrainConfig, num_steps: int) -> "MultimodalVAE":
-    """The recipe's model, compiled for a training of `num_steps` steps in all.
+    """Makes the recipe's compiled model, for a training of `num_steps` steps in all.
 
-    Keras's policy is the configuration's for this model alone.
+    Keras's dtype policy is the configuration's for this model alone.
     """
     import keras
 
@@ -167,15 +179,15 @@ def make_model(recipe: Recipe, config: TrainConfig, num_steps: int) -> "Multimod
     return model
 
 
-def _make_model(
-    task: Task, steps: int, checkpoint: Checkpoint | None
+def _restore_model(
+    task: TrainingTask, steps: int, checkpoint: Checkpoint | None
 ) -> "MultimodalVAE":
-    """The model as it was at the checkpoint."""
+    """The model as it was at the checkpoint, or a new one."""
     import keras
 
     from trainers.runs.model_state import load_weights, set_generator_states
 
-    # Not before the data are made: TFDS draws names of folders from the same generator.
+    # After the data are made: TFDS draws names of folders from the same generator.
     keras.utils.set_random_seed(task.config.seed)
     with task.workers.strategy.scope():
         model = make_model(task.recipe, task.config, task.config.epochs * steps)
@@ -186,15 +198,15 @@ def _make_model(
     return model
 
 
-def _why_over(config: TrainConfig, state: State) -> str | None:
-    """How far training has come, if it goes no further."""
+def _stop_reason(config: TrainConfig, state: State) -> str | None:
+    """How far training has come, if it is over; else None."""
     if state.epoch >= config.epochs:
         return f"{state.epoch} of {config.epochs} epochs: all done."
-    early = Monitor(config).why_stopped(state.history)
+    early = Monitor(config).stop_reason(state.history)
     return early and f"{state.epoch} of {config.epochs} epochs, and {early}."
 
 
-def _what_runs(task: Task, data: TrainingData) -> str:
+def _describe_run(task: TrainingTask, data: TrainingData) -> str:
     config, num_steps = task.config, task.config.epochs * data.steps
     options = compile_options(config, num_steps)
     execution = "xla" if options["jit_compile"] else "graph"
@@ -202,7 +214,6 @@ def _what_runs(task: Task, data: TrainingData) -> str:
         execution = "eager"
     devices = task.workers.strategy.num_replicas_in_sync
     return (
-        f"Training {task.recipe_name}: {num_steps} steps of "
-        f"{data.batch_size} rows, {execution}, {config.precision}, {devices} "
-        f"device{'s' * (devices > 1)}"
+        f"Training {task.recipe_name}: {num_steps} steps of {data.batch_size} rows, "
+        f"{execution}, {config.precision}, {devices} device{'s' * (devices > 1)}"
     )

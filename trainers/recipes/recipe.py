@@ -24,26 +24,29 @@ class LabelledData(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What a recipe's module has under the name `RECIPE`.
+    """What a recipe's module defines as `RECIPE`.
 
     Modules of recipes import TensorFlow inside their functions only, so that a wrong
-    setting is answered at once.
+    setting is reported immediately.
 
     Attributes:
-      config_class: The configuration with its defaults.
-      build_model: From a configuration and the number of training steps in all, which
-        schedules need, to an uncompiled model.
-      load_data: From a configuration and a split's name to its data.
-      num_classes: C, of the labels; None if they are attributes.
-      training_rows: From a configuration to what `tf_mopoe.data.shuffled_batches`
-        takes; None: the modalities of the training split, in memory.
-      augment: From a configuration to its argument of that name, or None.
-      resolve: Makes the data if need be, and returns the configuration with their
-        name, so that the files they are made of may go; None: the configuration as it
-        is will do.
-      attributes: Gives the names of the attributes, where labels are flags.
-      published: For figures of the report: metric, then whose numbers, then number of
-        given modalities to the number, as `by_number_given` has it.
+      config_class: Class of the configuration, with its defaults.
+      build_model: Function from a configuration and the number of all training steps,
+        which schedules need, to an uncompiled model.
+      load_data: Function from a configuration and a split's name to its data.
+      num_classes: C, the number of classes; None if labels are attributes.
+      training_rows: Function from a configuration to the first argument of
+        `tf_mopoe.data.shuffled_batches`; None: the modalities of the training split,
+        in memory.
+      augment: Function from a configuration to the `augment` argument of
+        `shuffled_batches`, or None.
+      resolve: Function that makes the data if need be, and returns the configuration
+        with their name, so that their sources may be deleted; None: the configuration
+        is complete.
+      attributes: Function that returns the names of the attributes, if labels are
+        flags.
+      published: Published numbers for the report: metric, then source, then number of
+        given modalities, as in `by_number_given`.
     """
 
     config_class: type[TrainConfig]

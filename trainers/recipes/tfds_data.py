@@ -1,72 +1,117 @@
-"""Data of recipes that read a TFDS data set, made on first use."""
+"""Data of recipes that read a TFDS data set, which is made on first use."""
 
 import contextlib
 import io
 import logging
 import pathlib
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydantic
 
-from trainers.config.train_config import NotNegative, TrainConfig
+from trainers.config.train_config import NonNegative, TrainConfig
 from trainers.errors import RunError, UsageError
-from trainers.recipes.recipe import LabelledData
+from trainers.recipes.recipe import LabelledData, Recipe
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-#: Most rows of a split that are loaded for evaluation.
+#: Maximum number of rows of a split that are loaded for evaluation.
 MAX_ROWS = 60_000
 
 
 class TfdsConfig(TrainConfig):
-    """What recipes with a TFDS data set share."""
+    """Settings of recipes that read a TFDS data set."""
 
     data_dir: pathlib.Path = pydantic.Field(
         default_factory=lambda: pathlib.Path.home() / "tensorflow_datasets"
     )
-    """Where TFDS keeps its data sets."""
+    """Folder of TFDS's data sets."""
     data_set: str | None = None
-    """Folder in `data_dir` of one that is there, whose sources are not needed any more;
+    """Folder in `data_dir` of an existing data set, whose sources are no longer needed;
     none: named after the sources and their content."""
-    memory: NotNegative = 2.0
+    memory: NonNegative = 2.0
     """GiB of decoded training rows that may be kept in memory (twice as much for a
-    moment, while they are copied); if they take more, they are read from disk in each
-    epoch and shuffled within a buffer."""
+    moment, while they are copied); larger data are read from disk in each epoch and
+    shuffled within a buffer."""
 
     @pydantic.field_validator("*", mode="after")
     @classmethod
-    def _absolute_paths(cls, value: Any) -> Any:
-        """A run's settings mean the same from every folder."""
+    def _make_absolute(cls, value: Any) -> Any:
+        """Makes paths absolute, so that a run can be resumed from any folder."""
         if isinstance(value, pathlib.Path):
             return value.expanduser().absolute()
         return value
 
 
+def tfds_recipe(
+    config_class: type[TfdsConfig],
+    build_model: Callable[..., Any],
+    make_builder: Callable[..., "tfds.core.DatasetBuilder"],
+    *,
+    to_row: Callable[[Any], Any] = lambda row: row,
+    **fields: Any,
+) -> Recipe:
+    """Makes a recipe whose data are a TFDS data set.
+
+    Args:
+      config_class: Class of its configuration.
+      build_model: Function that builds its model; see `Recipe`.
+      make_builder: Function from a configuration to a TFDS builder.
+      to_row: Function from an example to modalities and a "label".
+      **fields: Other fields of `Recipe`.
+    """
+
+    def read_split(config, split):
+        builder = prepare(config, make_builder)
+        return read(builder, _slice_of(builder, split, config), to_row)
+
+    def load_data(config, split):
+        arrays = in_memory(read_split(config, split), MAX_ROWS)
+        return LabelledData(arrays, arrays.pop("label"))
+
+    def resolve(config):
+        folder = pathlib.Path(prepare(config, make_builder).data_dir)
+        return config.model_copy(update={"data_set": _name_of(folder, config)})
+
+    return Recipe(
+        config_class,
+        build_model,
+        load_data,
+        training_rows=lambda config: _without_labels(
+            read_split(config, "train"), config
+        ),
+        resolve=resolve,
+        **fields,
+    )
+
+
 def prepare(
     config: TfdsConfig, make_builder: Callable[..., "tfds.core.DatasetBuilder"]
 ) -> "tfds.core.DatasetBuilder":
-    """The data set that the configuration names, made if it is not there.
+    """Returns the data set of the configuration, which is made if need be.
 
     Args:
-      config: Its `data_set` is there already, or is that of `make_builder(config)`.
-      make_builder: From a configuration to a builder.
+      config: Configuration; its `data_set` exists, or is that of its builder.
+      make_builder: Function from a configuration to a builder.
 
     Raises:
-      UsageError: If files that the settings name are not what they should be.
+      UsageError: If files that the settings name are missing or invalid.
       RunError: If the data set can't be made, or is damaged.
     """
     import tensorflow_datasets as tfds
+    from absl import logging as absl_logging
 
     folder = config.data_dir / (config.data_set or "")
     if not (config.data_set and folder.is_dir()):
-        builder = _called(make_builder, config)
+        absl_logging.set_verbosity(absl_logging.ERROR)  # of configurations TFDS lacks
+        with _data_errors():
+            builder = make_builder(config)
         folder = pathlib.Path(builder.data_dir)
-        if config.data_set not in (None, _name(folder, config)):
+        if config.data_set not in (None, _name_of(folder, config)):
             raise UsageError(
                 f"data_set: there is no {config.data_set} in {config.data_dir}."
             )
@@ -81,44 +126,41 @@ def prepare(
 
 
 def build(config: TfdsConfig, builder: "tfds.core.DatasetBuilder") -> None:
-    """Makes the data set; another process may be making it, too."""
+    """Makes the data set, unless another process has made it meanwhile."""
     import tensorflow_datasets as tfds
 
-    from tf_mopoe.data import DataError
-
     folder = pathlib.Path(builder.data_dir)
-    name = _name(folder, config)
+    name = _name_of(folder, config)
     print(
-        f"Making {name} in {config.data_dir}. What the settings name no "
-        "files for is downloaded."
+        f"Making {name} in {config.data_dir}. Sources that no setting gives are "
+        "downloaded."
     )
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # says every attempt
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # logs every attempt
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS says the same
-            builder.download_and_prepare()
-    except DataError as error:
-        raise UsageError(str(error)) from error
+        with _data_errors(), contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()  # prints the same
+    except UsageError:
+        raise
     except Exception as error:  # TFDS, TensorFlow and the disk raise their own
         if not folder.is_dir():
             raise RunError(f"{name} could not be made: {error}") from error
         print("Another process has just made it.")
 
 
-def _name(folder: pathlib.Path, config: TfdsConfig) -> str:
-    """A data set's folder in `data_dir`, which says what it is made of."""
+def _name_of(folder: pathlib.Path, config: TfdsConfig) -> str:
+    """A data set's path within `data_dir`."""
     return str(folder.relative_to(config.data_dir))
 
 
-def _called(make_builder, config: TfdsConfig) -> "tfds.core.DatasetBuilder":
-    from absl import logging as absl_logging
-
+@contextlib.contextmanager
+def _data_errors() -> Iterator[None]:
+    """Errors in files that the settings name are the user's."""
     from tf_mopoe.data import DataError
 
-    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of own configurations
     try:
-        return make_builder(config)
+        yield
     except DataError as error:
         raise UsageError(str(error)) from error
 
@@ -126,12 +168,12 @@ def _called(make_builder, config: TfdsConfig) -> "tfds.core.DatasetBuilder":
 def read(
     builder: "tfds.core.DatasetBuilder", split: str, to_row: Callable[[Any], Any]
 ) -> "tf.data.Dataset":
-    """Rows of a split in the order on disk.
+    """Reads the rows of a split in the order on disk.
 
     Args:
-      builder: Of a data set that is there.
-      split: As TFDS writes them, slices included.
-      to_row: From an example to what the pipeline needs.
+      builder: Builder of an existing data set.
+      split: Split as TFDS names it, with an optional slice.
+      to_row: Function from an example to a row.
     """
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -142,11 +184,11 @@ def read(
 
 
 def in_memory(rows: "tf.data.Dataset", limit: int | None = None) -> dict[str, Any]:
-    """The rows as arrays `[N, ...]`, the first `limit` of them.
+    """Loads rows as arrays `[N, ...]`.
 
     Args:
       rows: Dictionaries of tensors of known shape; their number is known.
-      limit: At most so many.
+      limit: Maximum number of rows.
 
     Raises:
       RunError: If files of the data set are damaged.
@@ -174,48 +216,8 @@ def in_memory(rows: "tf.data.Dataset", limit: int | None = None) -> dict[str, An
     return arrays
 
 
-class Readers(NamedTuple):
-    """Fields of a recipe."""
-
-    load_data: Callable[..., LabelledData]
-    training_rows: Callable[..., Any]
-    resolve: Callable[..., Any]
-
-
-def readers(
-    make_builder: Callable[..., "tfds.core.DatasetBuilder"],
-    to_row: Callable[[Any], Any] = lambda row: row,
-) -> Readers:
-    """`load_data`, `training_rows` and `resolve` of a recipe.
-
-    Args:
-      make_builder: From a configuration to a builder.
-      to_row: From an example to what the pipeline needs, with a "label".
-    """
-
-    def rows(config, split):
-        builder = prepare(config, make_builder)
-        return read(builder, _slice(builder, split, config), to_row)
-
-    def resolve(config):
-        folder = pathlib.Path(prepare(config, make_builder).data_dir)
-        return config.model_copy(update={"data_set": _name(folder, config)})
-
-    return Readers(
-        lambda config, split: _labelled(rows(config, split)),
-        lambda config: _unlabelled(rows(config, "train"), config),
-        resolve,
-    )
-
-
-def _labelled(rows: "tf.data.Dataset") -> LabelledData:
-    """At most `MAX_ROWS` rows and their labels."""
-    arrays = in_memory(rows, MAX_ROWS)
-    return LabelledData(arrays, arrays.pop("label"))
-
-
-def _unlabelled(rows: "tf.data.Dataset", config: TfdsConfig) -> Any:
-    """The modalities in memory as arrays, if they fit; else as they are read."""
+def _without_labels(rows: "tf.data.Dataset", config: TfdsConfig) -> Any:
+    """The modalities: as arrays if they fit in memory, else as a data set."""
     rows = rows.map(
         lambda row: {name: value for name, value in row.items() if name != "label"}
     )
@@ -228,8 +230,10 @@ def _unlabelled(rows: "tf.data.Dataset", config: TfdsConfig) -> Any:
     return rows
 
 
-def _slice(builder: "tfds.core.DatasetBuilder", split: str, config: TfdsConfig) -> str:
-    """The split, or a slice for a data set that has no split for validation."""
+def _slice_of(
+    builder: "tfds.core.DatasetBuilder", split: str, config: TfdsConfig
+) -> str:
+    """The split, or a slice of "train" if the data set has no split for validation."""
     count = getattr(config, "validation", 0)
     if split == "test" or "validation" in builder.info.splits:
         return split

@@ -1,4 +1,4 @@
-"""Files that are complete or not there, whatever happens meanwhile."""
+"""Files that are either complete or absent, and locks."""
 
 import contextlib
 import fcntl
@@ -9,20 +9,20 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def as_text(content: Any) -> str:
-    """JSON as the files have it."""
+def to_json(content: Any) -> str:
+    """Formats JSON as files of runs and studies hold it."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON so that the file is either the old one or the new one."""
+    """Writes JSON; the file is always either the old or the new one."""
     with replacing(path) as temporary:
-        temporary.write_text(as_text(content))
+        temporary.write_text(to_json(content))
 
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a temporary path that takes the place of `path` if all goes well."""
+    """Yields a temporary path, which replaces `path` if no error is raised."""
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
@@ -33,7 +33,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def remove_leftovers(path: pathlib.Path) -> None:
-    """Removes what a process that was killed in `replacing` left."""
+    """Removes what processes that were killed in `replacing` left."""
     for leftover in path.parent.glob(f".*.{path.name}"):
         leftover.unlink()
 
@@ -48,13 +48,20 @@ def synchronize(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Holds the lock of a file, which is made; however the process ends, it is free.
+def locked(path: pathlib.Path, *, wait: bool = False) -> Iterator[bool]:
+    """Locks a file, which is created; the system unlocks it if the process dies.
 
-    Raises:
-      BlockingIOError: If another process holds it.
-      OSError: If the file can't be written.
+    Args:
+      path: Path of the file.
+      wait: Whether to wait for other processes to unlock it.
+
+    Yields:
+      Whether the file is locked: False if another process has locked it.
     """
     with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            success = True
+        except BlockingIOError:
+            success = False
+        yield success  # closing the file unlocks it

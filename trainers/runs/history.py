@@ -1,4 +1,4 @@
-"""The numbers of a run's epochs, and what follows from them: the best, an early end."""
+"""The metrics of a run's epochs: the best epoch, and early stopping."""
 
 import csv
 import math
@@ -11,35 +11,32 @@ if TYPE_CHECKING:
 
 #: Metric to its values by epoch; None where an epoch has none.
 History = dict[str, list[float | None]]
-
-#: Parts of names of metrics of which the larger is the better.
-LARGER = ("log_likelihood", "coherence", "probe", "accuracy", "elbo")
-
-
-#: What `validation_elbo` gives, in the history.
+#: Parts of names of metrics whose larger values are better.
+LARGER_IS_BETTER = ("log_likelihood", "coherence", "probe", "accuracy", "elbo")
+#: Name in the history of what `validation_elbo` returns.
 ELBO = "val_elbo"
 
 
 def validation_elbo(logs: Mapping[str, float]) -> float:
-    """Log-likelihoods minus divergences of the validation rows, all of weight 1,
+    """Log-likelihoods minus divergences of the validation rows, all with weight 1,
 
         sum_m log p(x_m | z, s_m) - kl_bound(z) - sum_m KL(s_m),
 
-    in nats a row, from one draw of z. Of complete rows its expectation is a lower
+    in nats per row, from one draw of z. For complete rows its expectation is a lower
     bound on the mean of log p(X), whatever beta is, for every model but `MMJSD`:
     `kl_bound` is KL(q || p) (`MVAE`, the bound of its joint posterior alone) or at
     least that (`MoPoEVAE`, `MMVAE`). The Jensen-Shannon form of `MMJSD` may be smaller
     than KL(q || p): its value is no bound, and not comparable to those of the others.
     Where modalities are missing each term is the mean over the rows that have it, and
-    the sum is no bound on anything either.
+    the sum is no bound either.
 
-    `val_loss` weighs the divergences with beta, so that a run with a smaller beta, or
-    an epoch in which it is still rising, looks better without being so. Of two runs
-    that differ in beta alone this value favours the one near 1: where what is
-    generated matters, monitor one of the coherences that `evaluate_every` adds.
+    `val_loss` weights the divergences with beta, so a run with a smaller beta, or an
+    epoch in which beta is still rising, looks better without being so. Of two runs
+    that differ in beta alone this value favours the one near 1: where generated
+    samples matter, monitor one of the coherences that `evaluate_every` adds.
 
     Args:
-      logs: An epoch's metrics.
+      logs: Metrics of an epoch.
     """
     terms = {name: value for name, value in logs.items() if name.startswith("val_")}
     gains = sum(x for name, x in terms.items() if name.endswith("_log_likelihood"))
@@ -53,13 +50,13 @@ def num_epochs(history: History) -> int:
 
 
 def with_epoch(history: History, logs: Mapping[str, float]) -> History:
-    """The history with one more epoch; all its lists are as long.
+    """Adds an epoch to the history, whose lists keep the same length.
 
-    A number that is not finite, as the evaluation may give, counts as none.
+    A number that is not finite, as an evaluation may give, becomes None.
     """
     done = num_epochs(history)
     longer: History = {}
-    for name in [*history, *(name for name in logs if name not in history)]:
+    for name in dict.fromkeys([*history, *logs]):
         values = history.get(name, [])
         value = logs.get(name, math.nan)
         new = float(value) if math.isfinite(value) else None
@@ -68,7 +65,7 @@ def with_epoch(history: History, logs: Mapping[str, float]) -> History:
 
 
 def write_csv(path: pathlib.Path, history: History) -> None:
-    """Writes one row an epoch, counted from 1; a missing number is empty."""
+    """Writes one row per epoch, counted from 1; a missing number is empty."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["epoch", *history])
@@ -77,31 +74,34 @@ def write_csv(path: pathlib.Path, history: History) -> None:
 
 
 class Monitor:
-    """Which epoch is the best by one metric, and whether waiting for a better is over.
+    """The best epoch by the configuration's `monitor`, and early stopping.
 
-    All follows from the history, so that a resumed run does what it would have done.
-    Of equal epochs the first is the best. Epochs without a value change nothing.
+    Everything follows from the history, so that a resumed run decides as an
+    uninterrupted one. Of equal epochs the first is the best. Epochs without a value
+    are ignored.
+
+    Attributes:
+      metric: Name of the metric.
+      maximize: Whether larger values are better.
     """
 
     def __init__(self, config: "TrainConfig"):
         self.metric, self.patience = config.monitor, config.patience
-        larger = any(part in config.monitor for part in LARGER)
-        if config.monitor_mode != "auto":
-            larger = config.monitor_mode == "max"
-        self._sign = -1 if larger else 1
+        self.maximize = config.monitor_mode == "max" or (
+            config.monitor_mode == "auto"
+            and any(part in config.monitor for part in LARGER_IS_BETTER)
+        )
 
     def best_epoch(self, history: History) -> int | None:
-        """The best epoch, counted from 0; None if none has a value."""
+        """The best epoch, counted from 0; None if no epoch has a value."""
         values = self._values(history)
-        return min(values, key=lambda epoch: (values[epoch], epoch), default=None)
+        sign = -1 if self.maximize else 1
+        return min(
+            values, key=lambda epoch: (sign * values[epoch], epoch), default=None
+        )
 
-    def _values(self, history: History) -> dict[int, float]:
-        """Epoch to what is smaller the better it is."""
-        values = enumerate(history.get(self.metric, []))
-        return {epoch: self._sign * x for epoch, x in values if x is not None}
-
-    def why_stopped(self, history: History) -> str | None:
-        """Why training is over before its last epoch; None if it is not."""
+    def stop_reason(self, history: History) -> str | None:
+        """Why training stops before its last epoch; None if it does not."""
         best = self.best_epoch(history)
         if self.patience is None or best is None:
             return None
@@ -113,3 +113,7 @@ class Monitor:
             f"{self.metric} was better than {history[self.metric][best]:.6g}, of epoch "
             f"{best + 1} (patience={self.patience})"
         )
+
+    def _values(self, history: History) -> dict[int, float]:
+        values = enumerate(history.get(self.metric, []))
+        return {epoch: value for epoch, value in values if value is not None}

@@ -1,4 +1,4 @@
-"""What a model holds beside its configuration, read and set: for checkpoints."""
+"""The state of a model that checkpoints save and restore beside its weights."""
 
 import pathlib
 
@@ -10,9 +10,9 @@ from trainers.errors import RunError
 
 
 def load_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Weights and the optimizer's values, from a model's file.
+    """Loads weights and the optimizer's values from a model's file.
 
-    The model keeps its own schedules, which a larger number of epochs stretches.
+    The model keeps its own schedules, which more epochs stretch.
 
     Raises:
       RunError: If the file is of another model.
@@ -27,8 +27,8 @@ def load_weights(model: keras.Model, path: pathlib.Path) -> None:
         ) from error
 
 
-def not_finite(model: keras.Model) -> list[str]:
-    """Weights and values of the optimizer that hold a NaN or an infinity."""
+def non_finite_variables(model: keras.Model) -> list[str]:
+    """Paths of weights and optimizer variables that hold NaN or infinity."""
     return [
         variable.path
         for variable in [*model.weights, *model.optimizer.variables]
@@ -45,19 +45,19 @@ def running_means(model: keras.Model) -> dict[str, list[float]]:
 
 
 def set_running_means(model: keras.Model, values: dict[str, list[float]]) -> None:
-    """Sets what `running_means` gave."""
+    """Restores what `running_means` returned."""
     for metric in model.loss_terms:
         for variable, value in zip(metric.variables, values[metric.name], strict=True):
             variable.assign(value)
 
 
 def generator_states(model: keras.Model) -> list[list[int]]:
-    """States of random generators of layers, such as `Dropout`: no file has them."""
+    """States of the layers' random generators, which no model file holds."""
     return [convert_to_numpy(x).tolist() for x in _generators(model)]
 
 
 def set_generator_states(model: keras.Model, states: list[list[int]]) -> None:
-    """Sets what `generator_states` gave."""
+    """Restores what `generator_states` returned."""
     for variable, state in zip(_generators(model), states, strict=True):
         variable.assign(np.asarray(state))
 

@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any
 from trainers.config.train_config import TrainConfig
 from trainers.errors import RunError, UsageError
 from trainers.runs.atomic_files import (
-    as_text,
     locked,
     remove_leftovers,
     replacing,
+    to_json,
     write_json,
 )
 from trainers.runs.checkpoints import MODEL, Checkpoint, Checkpoints, State
 from trainers.runs.history import Monitor, write_csv
-from trainers.runs.run_settings import check_same_run, settings_of
+from trainers.runs.run_settings import check_same_run, to_settings
 
 if TYPE_CHECKING:
     import keras
 
 
 class RunFolder:
-    """Reads and writes one run's folder."""
+    """Reads and writes the folder of one run."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path)
@@ -48,66 +48,63 @@ class RunFolder:
         self.checkpoints = Checkpoints(self.path / "checkpoints")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Makes the folder, and keeps other processes from training in it meanwhile.
-
-        However the process ends, the lock ends with it.
+    def exclusive(self) -> Iterator[None]:
+        """Makes the folder and keeps other processes from training in it.
 
         Raises:
-          UsageError: If another process has it, or the folder can't be written.
+          UsageError: If another process trains there, or the folder can't be written.
         """
         self._make()
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path / ".lock"))
-            except BlockingIOError:
+            with self._writing():
+                success = stack.enter_context(locked(self.path / ".lock"))
+            if not success:
                 raise UsageError(
                     f"--out: another process is training in {self.path}. Wait for it, "
                     "stop it, or choose another folder."
-                ) from None
-            except OSError as error:
-                raise self._cannot_write(error) from None
+                )
             yield
 
     def _make(self) -> None:
         if not str(self.path).strip() or self.path == pathlib.Path():
-            raise UsageError("--out: expected a folder of its own for the run.")
-        try:
+            raise UsageError("--out: expected a folder for this run alone.")
+        with self._writing():
             self.checkpoints.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._cannot_write(error) from None
 
-    def _cannot_write(self, error: OSError) -> UsageError:
-        return UsageError(f"--out: can't write {self.path}: {error.strerror}.")
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"--out: can't write {self.path}: {error.strerror}."
+            ) from None
 
     def prepare(
         self, recipe_name: str, config: TrainConfig, *, write: bool = True
     ) -> None:
-        """Makes the folder, or checks that it is of the same configuration.
-
-        Once there is a checkpoint, only the settings in `run_settings.MAY_CHANGE` may
-        differ, and the paths of the files that the run's `data_set` was made of.
+        """Makes the folder, or checks that its run may resume with `config`.
 
         Args:
-          recipe_name: Of the recipe.
-          config: Its configuration.
-          write: Whether the configuration is written where there was none.
+          recipe_name: Name of the recipe.
+          config: Configuration of the recipe.
+          write: Whether to write config.json if there is no checkpoint yet.
 
         Raises:
           UsageError: If the folder can't be written or is of another configuration.
         """
         self._make()
-        asked = settings_of(recipe_name, config)
-        there = self.read_settings() if self.config_file.exists() else {}
-        if self.checkpoints.paths() and not there:
-            raise UsageError(
-                f"--out: {self.path} has checkpoints, but no config.json that says of "
-                "what settings. Put it back, or choose another folder."
-            )
+        existing = self.read_settings() if self.config_file.exists() else {}
         if self.checkpoints.paths():
-            check_same_run(self.path, there, recipe_name, config)
+            if not existing:
+                raise UsageError(
+                    f"--out: {self.path} has checkpoints, but no config.json with "
+                    "their settings. Put it back, or choose another folder."
+                )
+            check_same_run(self.path, existing, recipe_name, config)
         elif write:
-            if there != asked:  # judges of other data
+            if existing != to_settings(recipe_name, config):
+                # The classifiers may have been trained on other data.
                 shutil.rmtree(self.classifiers, ignore_errors=True)
             self.write_config(recipe_name, config)
 
@@ -117,10 +114,8 @@ class RunFolder:
         Raises:
           UsageError: If the folder can't be written.
         """
-        try:
-            write_json(self.config_file, settings_of(recipe_name, config))
-        except OSError as error:
-            raise self._cannot_write(error) from None
+        with self._writing():
+            write_json(self.config_file, to_settings(recipe_name, config))
 
     def read_settings(self) -> dict[str, Any]:
         """Reads config.json: the recipe's name under "recipe", and all settings.
@@ -149,15 +144,19 @@ class RunFolder:
             )
 
     def load_model(self) -> "keras.Model":
-        """The newest model of the run.
+        """Loads the newest model of the run.
 
         Raises:
           UsageError: If no epoch has been trained.
           RunError: If the file can't be loaded.
         """
+        import keras
+
+        import tf_mopoe  # noqa: F401  (registers its classes with Keras)
+
         self.check_model()
         try:
-            return _load_model(self.model_file)
+            return keras.saving.load_model(self.model_file)
         except (OSError, ValueError, zipfile.BadZipFile):
             raise RunError(
                 f"can't load {self.model_file}: it is damaged, or of another version "
@@ -165,33 +164,37 @@ class RunFolder:
             ) from None
 
     def save(self, model: "keras.Model", state: State, monitor: Monitor) -> None:
-        """Writes a checkpoint, and what shows a complete epoch to others.
+        """Writes a checkpoint; after a complete epoch also the files for readers.
 
         Raises:
-          RunError: If it can't be written; what was there is kept.
+          RunError: If they can't be written; existing files are kept.
         """
         checkpoint = self.checkpoints.save(model, state)
         try:
             self._publish(checkpoint, monitor)
         except OSError as error:
             raise RunError(
-                f"can't write: {error}. {self.checkpoints.kept()}"
+                f"can't write: {error}. {self.checkpoints.describe_newest()}"
             ) from error
 
     def restore(self, monitor: Monitor, *, write: bool = True) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or None where there is none.
+        """Returns the newest intact checkpoint, or None if there are none.
 
         Args:
-          monitor: Says which epoch is the best.
-          write: Whether to remove what a killed process left, and to write what it no
-            longer could.
+          monitor: Monitor that selects the best epoch.
+          write: Whether to remove what a killed process left, and to write the files
+            that it no longer could.
 
         Raises:
-          RunError: If there are checkpoints, but none is whole.
+          RunError: If there are checkpoints, but none is intact.
         """
         checkpoint = self.checkpoints.find()
         if write:
-            self._remove_leftovers()
+            self.checkpoints.remove_leftovers()
+            for file in (self.config_file, self.model_file, self.best_file):
+                remove_leftovers(file)
+            for file in (self.history_file, self.csv_file):
+                remove_leftovers(file)
             if checkpoint:
                 self._publish(checkpoint, monitor)
         return checkpoint
@@ -201,17 +204,18 @@ class RunFolder:
         state = checkpoint.state
         if not state.epoch:
             return
-        text = as_text(state.history)
         targets = []
         if not state.step:
             targets = [self.model_file]
             if monitor.best_epoch(state.history) == state.epoch - 1:
                 targets.append(self.best_file)
+        source = checkpoint.path / MODEL
         for target in targets:
-            if not _same(checkpoint.path / MODEL, target):
+            if not target.exists() or not filecmp.cmp(source, target, shallow=False):
                 with replacing(target) as temporary:
-                    shutil.copyfile(checkpoint.path / MODEL, temporary)
-        # The history is written last: where it is this one, so was the rest.
+                    shutil.copyfile(source, temporary)
+        # The history is written last: if it is up to date, so are the others.
+        text = to_json(state.history)
         if (
             self.csv_file.exists()
             and self.history_file.exists()
@@ -222,21 +226,3 @@ class RunFolder:
             write_csv(temporary, state.history)
         with replacing(self.history_file) as temporary:
             temporary.write_text(text)
-
-    def _remove_leftovers(self) -> None:
-        self.checkpoints.remove_leftovers()
-        files = (self.config_file, self.model_file, self.best_file)
-        for file in (*files, self.history_file, self.csv_file):
-            remove_leftovers(file)
-
-
-def _same(file: pathlib.Path, other: pathlib.Path) -> bool:
-    return other.exists() and filecmp.cmp(file, other, shallow=False)
-
-
-def _load_model(path: pathlib.Path) -> "keras.Model":
-    import keras
-
-    import tf_mopoe  # noqa: F401  (registers its classes with Keras)
-
-    return keras.saving.load_model(path)

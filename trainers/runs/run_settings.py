@@ -1,72 +1,66 @@
-"""Which settings a run keeps, and which may be others when it goes on."""
+"""Which settings a run keeps, and which a resumed run may change."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from trainers.config.train_config import TrainConfig, make_config
 from trainers.errors import UsageError
 
-#: Settings that may be others when a run goes on.
+#: Settings that a resumed run may change.
 MAY_CHANGE = (
-    "epochs",
-    "data_dir",
-    "evaluate_every",
-    "execution",
-    "strategy",
-    "devices",
-    "tpu",
-    "wait_minutes",
-    "threads",
-    "checkpoint_steps",
-    "checkpoint_minutes",
-    "monitor",
-    "monitor_mode",
-    "patience",
-    "tensorboard_graph",
-    "wandb",
-    "mlflow",
+    *("epochs", "data_dir", "evaluate_every", "execution", "strategy", "devices"),
+    *("tpu", "wait_minutes", "threads", "checkpoint_steps", "checkpoint_minutes"),
+    *("monitor", "monitor_mode", "patience", "tensorboard_graph", "wandb", "mlflow"),
 )
 
 
-def settings_of(recipe_name: str, config: TrainConfig) -> dict[str, Any]:
-    """As config.json has them."""
+def to_settings(recipe_name: str, config: TrainConfig) -> dict[str, Any]:
+    """Returns the content of config.json."""
     return {"recipe": recipe_name, **config.model_dump(mode="json")}
 
 
 def check_same_run(
-    path: pathlib.Path, there: Mapping[str, Any], recipe_name: str, config: TrainConfig
+    path: pathlib.Path, settings: Mapping[str, Any], recipe_name: str, config: Any
 ) -> None:
-    """Raises a UsageError that names a setting in which the run in `path` differs.
+    """Checks that the run in `path`, with these `settings`, may resume with `config`.
 
-    A run of an earlier version has the defaults of settings added since.
+    Settings that config.json lacks have their defaults.
+
+    Raises:
+      UsageError: If another setting than those of `MAY_CHANGE`, or of the sources of a
+        named data set, differs.
     """
-    asked = settings_of(recipe_name, config)
-    there = {**settings_of(recipe_name, make_config(type(config), {})), **there}
-    for field in sorted((asked.keys() | there.keys()) - _may_change(config)):
-        if asked.get(field) != there.get(field):
+    requested = to_settings(recipe_name, config)
+    defaults = to_settings(recipe_name, make_config(type(config), {}))
+    existing = {**defaults, **settings}
+    may_change = set(MAY_CHANGE)
+    if getattr(config, "data_set", None):  # whose name depends on its sources
+        may_change.update(path_settings(type(config)))
+    check_equal(f"{path} is a run", existing, requested, ignore=may_change)
+
+
+def check_equal(
+    what: str,
+    existing: Mapping[str, Any],
+    requested: Mapping[str, Any],
+    *,
+    ignore: Collection[str] = (),
+) -> None:
+    """Raises a UsageError that names the first setting which differs."""
+    for field in sorted((requested.keys() | existing.keys()) - set(ignore)):
+        if requested.get(field) != existing.get(field):
             raise UsageError(
-                f"--out: {path} is a run with {field}={there.get(field)!r}, not "
-                f"{asked.get(field)!r}. Choose another folder, or the settings of this "
-                "one."
+                f"--out: {what} with {field}={existing.get(field)!r}, not "
+                f"{requested.get(field)!r}. Choose another folder, or these settings."
             )
-
-
-def _may_change(config: TrainConfig) -> set[str]:
-    """With the paths of what a `data_set` was made of: its name says what they had."""
-    named = bool(getattr(config, "data_set", None))
-    return {*MAY_CHANGE, *(path_settings(type(config)) if named else [])}
 
 
 def path_settings(config_class: type[TrainConfig]) -> list[str]:
     """Names of the settings that are declared as paths, whatever their values."""
-    return [
-        name
-        for name, field in config_class.model_fields.items()
-        if pathlib.Path in _types(field.annotation)
-    ]
 
+    def types_in(annotation: Any) -> list[Any]:  # also in X | None and Annotated
+        return [annotation, *(t for x in get_args(annotation) for t in types_in(x))]
 
-def _types(annotation: Any) -> list[Any]:
-    """What an annotation names, also within `X | None` and `Annotated[X, ...]`."""
-    return [annotation, *(t for x in get_args(annotation) for t in _types(x))]
+    fields = config_class.model_fields.items()
+    return [name for name, x in fields if pathlib.Path in types_in(x.annotation)]

@@ -1,12 +1,13 @@
 """The folder of a study: its trials, shared by processes that may die at any moment.
 
 `study.log` is Optuna's journal. A process holds a lock on the file of its trial in
-`locks/`; the system frees it when the process ends, however it does. So a trial that is
-running and not locked is one whose process died, and the next one takes it up again.
+`locks/`; the system releases it when the process ends, however it does. So a trial that
+is running and not locked is one whose process died, and the next process resumes it.
+Optuna's heartbeats and retry callbacks need a database server for several hosts, wait
+for a grace period, and begin a new trial instead of resuming the old one.
 """
 
 import contextlib
-import fcntl
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -18,44 +19,44 @@ from optuna.storages import journal
 from optuna.trial import Trial, TrialState
 
 from trainers.errors import RunError, UsageError
-from trainers.runs.atomic_files import write_json
+from trainers.runs.atomic_files import locked, write_json
+from trainers.runs.run_settings import check_equal
 from trainers.tuning.search_space import Space
 
-#: In the journal, which could hold several.
+#: Name of the study in the journal, which could hold several.
 NAME = "study"
-#: How often a trial is taken up again in one epoch, should it kill its processes.
+#: Maximum number of starts of a trial within one epoch, in case it kills its processes.
 MAX_STARTS = 10
-#: What is said of a trial besides: the epoch of its value, or why it failed.
-NOTES = ("epoch", "reason")
 
 
 class StudyFolder:
-    """Reads and writes one study's folder.
+    """Reads and writes the folder of one study.
 
     Attributes:
-      study: Optuna's.
-      summary_file: study.json: what was asked for, and every trial.
+      study: Optuna's study.
+      summary_file: Path of study.json: the settings, and every trial.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        asked: Mapping[str, Any],
+        settings: Mapping[str, Any],
         space: Space,
         *,
-        larger: bool,
+        maximize: bool,
         seed: int,
         warmup_epochs: int,
     ):
         """Opens the study, or makes it.
 
         Args:
-          path: The folder.
-          asked: What must not differ, as JSON has it: of a study that is there, too.
+          path: Path of the folder.
+          settings: Settings, as JSON holds them, which must equal those of an existing
+            study.
           space: Distributions of the parameters.
-          larger: Whether the larger value is the better.
-          seed: Of the proposals.
-          warmup_epochs: Epochs before a trial may be pruned.
+          maximize: Whether larger values are better.
+          seed: Seed of the proposals.
+          warmup_epochs: Number of epochs before a trial may be pruned.
 
         Raises:
           UsageError: If the folder can't be written or is of another study.
@@ -63,26 +64,29 @@ class StudyFolder:
         """
         self.path = pathlib.Path(path)
         if not str(path).strip() or self.path == pathlib.Path():
-            raise UsageError("--out: expected a folder of its own for the study.")
-        self.space, self.seed, self.asked = space, seed, dict(asked)
+            raise UsageError("--out: expected a folder for this study alone.")
+        self.space, self.seed, self.settings = space, seed, dict(settings)
         self.summary_file = self.path / "study.json"
         try:
             for folder in ("trials", "locks"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
-            with self._alone():
-                storage = _storage(self.path / "study.log")
+            with self._exclusive():
+                storage = _open_storage(self.path / "study.log")
                 if not storage.get_all_studies():
                     optuna.create_study(
                         storage=storage,
                         study_name=NAME,
-                        direction="maximize" if larger else "minimize",
+                        direction="maximize" if maximize else "minimize",
                     )
+                pruner = optuna.pruners.MedianPruner(n_warmup_steps=warmup_epochs)
                 self.study = optuna.load_study(
-                    study_name=NAME,
-                    storage=storage,
-                    pruner=optuna.pruners.MedianPruner(n_warmup_steps=warmup_epochs),
+                    study_name=NAME, storage=storage, pruner=pruner
                 )
-                self._check()
+                existing = self.study.user_attrs.get("settings")
+                if existing is None:
+                    self.study.set_user_attr("settings", self.settings)
+                else:
+                    check_equal(f"{self.path} is a study", existing, self.settings)
         except ValueError as error:  # JSON's, Optuna's
             raise RunError(f"{self.path / 'study.log'} is damaged: {error}") from None
         except OSError as error:
@@ -90,69 +94,49 @@ class StudyFolder:
                 f"--out: can't write {self.path}: {error.strerror}."
             ) from None
 
-    def _check(self) -> None:
-        there = self.study.user_attrs.get("asked")
-        if there is None:
-            self.study.set_user_attr("asked", self.asked)
-            return
-        for field in sorted(there.keys() | self.asked.keys()):
-            if there.get(field) != self.asked.get(field):
-                raise UsageError(
-                    f"--out: {self.path} is a study with {field}="
-                    f"{there.get(field)!r}, not {self.asked.get(field)!r}. Choose "
-                    "another folder, or the settings of this one."
-                )
-
     @contextlib.contextmanager
     def claimed_trial(self, total: int) -> Iterator[Trial | None]:
-        """A trial that is this process's until the end of the `with`.
+        """Yields a trial that belongs to this process until the end of the `with`.
 
-        One that a dead process left, or a new one if there are fewer than `total`.
-        None if all trials are finished, or other processes are at them.
+        It is one that a dead process left, or a new one if there are fewer than
+        `total`; None if all trials are finished or belong to other processes.
         """
         with contextlib.ExitStack() as stack:
-            with self._alone():
+            with self._exclusive():
                 trial = self._claim(total, stack)
             yield trial
 
     def _claim(self, total: int, stack: contextlib.ExitStack) -> Trial | None:
         trials = self.study.get_trials(deepcopy=False)
-        for left in trials:
-            if left.state != TrialState.RUNNING or not stack.enter_context(
-                _locked(self._lock(left.number), wait=False)
-            ):
+        for unfinished in trials:
+            number = unfinished.number
+            if unfinished.state != TrialState.RUNNING or not self._lock(number, stack):
                 continue
-            self.study.sampler = self._sampler(left.number)
-            trial = Trial(self.study, left._trial_id)
-            starts = f"starts in epoch {len(left.intermediate_values) + 1}"
-            count = left.user_attrs.get(starts, 0)
+            self.study.sampler = self._sampler(number)
+            trial = Trial(self.study, unfinished._trial_id)
+            starts = f"starts in epoch {len(unfinished.intermediate_values) + 1}"
+            count = unfinished.user_attrs.get(starts, 0)
             if count < MAX_STARTS:
                 trial.set_user_attr(starts, count + 1)
-                return self._drawn(trial)
+                return self._suggest(trial)
             reason = f"its process was killed {count} times within an epoch"
             self._tell(trial, state=TrialState.FAIL, reason=reason)
         if len(trials) >= total:
             return None
-        number = len(trials)
-        stack.enter_context(_locked(self._lock(number)))  # before it can be seen
-        self.study.sampler = self._sampler(number)
-        return self._drawn(self.study.ask())
+        self._lock(len(trials), stack)  # before other processes can see the trial
+        self.study.sampler = self._sampler(len(trials))
+        return self._suggest(self.study.ask())
 
-    def _drawn(self, trial: Trial) -> Trial:
+    def _suggest(self, trial: Trial) -> Trial:
         """Draws the parameters that have not been drawn."""
         for name, spec in self.space.items():
-            if isinstance(spec, optuna.distributions.FloatDistribution):
-                trial.suggest_float(name, spec.low, spec.high, log=spec.log)
-            elif isinstance(spec, optuna.distributions.IntDistribution):
-                trial.suggest_int(name, spec.low, spec.high, log=spec.log)
-            elif isinstance(spec, optuna.distributions.CategoricalDistribution):
-                trial.suggest_categorical(name, spec.choices)
+            trial._suggest(name, spec)
         return trial
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Of one trial: what it proposes depends on the seed and the trials before.
+        """A sampler for one trial: proposals depend on the seed and earlier trials.
 
-        Not on the process, which may be the second one of the study.
+        They do not depend on the process, which may be the second one of the study.
         """
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)
         return optuna.samplers.TPESampler(seed=int(seed[0]))
@@ -168,12 +152,13 @@ class StudyFolder:
         """Finishes a trial, and writes study.json.
 
         Args:
-          trial: As claimed.
-          value: Of a complete one.
-          state: Complete, pruned or failed.
-          **notes: What study.json says of it besides.
+          trial: Claimed trial.
+          value: Value of a complete trial.
+          state: Final state: complete, pruned or failed.
+          **notes: What study.json holds besides: the value's `epoch`, or the `reason`
+            of a failure.
         """
-        with self._alone():
+        with self._exclusive():
             self._tell(trial, value, state=state, **notes)
 
     def _tell(
@@ -183,10 +168,10 @@ class StudyFolder:
             trial.set_user_attr(name, note)
         self.study.tell(trial, value, state=state)
         trials = self.all_trials()
-        write_json(self.summary_file, {"study": self.asked, "trials": trials})
+        write_json(self.summary_file, {"study": self.settings, "trials": trials})
 
     def all_trials(self) -> list[dict[str, Any]]:
-        """What study.json says of each trial."""
+        """Describes each trial as study.json does."""
         return [
             {
                 "number": trial.number,
@@ -194,45 +179,35 @@ class StudyFolder:
                 "value": trial.value,
                 "parameters": trial.params,
                 "run": str(self.run_folder(trial.number).relative_to(self.path)),
-                **{note: trial.user_attrs.get(note) for note in NOTES},
+                "epoch": trial.user_attrs.get("epoch"),
+                "reason": trial.user_attrs.get("reason"),
             }
             for trial in self.study.get_trials(deepcopy=False)
         ]
 
     def run_folder(self, number: int) -> pathlib.Path:
-        """Where a trial is trained."""
+        """Path of a trial's run folder."""
         return self.path / "trials" / f"{number:05d}"
 
-    def _lock(self, number: int) -> pathlib.Path:
-        return self.path / "locks" / f"{number:05d}"
+    def _lock(self, number: int, stack: contextlib.ExitStack) -> bool:
+        """Locks a trial until the stack is closed; False if another process has it."""
+        return stack.enter_context(locked(self.path / "locks" / f"{number:05d}"))
 
-    def _alone(self) -> contextlib.AbstractContextManager[bool]:
-        """No other process claims or finishes a trial meanwhile."""
-        return _locked(self.path / "locks" / "study")
-
-
-@contextlib.contextmanager
-def _locked(path: pathlib.Path, *, wait: bool = True) -> Iterator[bool]:
-    """Locks a file if it is free, or waits until it is; yields whether it is locked."""
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            locked = True
-        except BlockingIOError:
-            locked = False
-        yield locked  # closing the file frees it
+    def _exclusive(self) -> contextlib.AbstractContextManager[bool]:
+        """Keeps other processes from claiming or finishing a trial."""
+        return locked(self.path / "locks" / "study", wait=True)
 
 
-def _storage(path: pathlib.Path) -> optuna.storages.BaseStorage:
-    """Optuna's journal, mended if a full disk or a fall of the machine cut its end."""
+def _open_storage(path: pathlib.Path) -> optuna.storages.BaseStorage:
+    """Opens Optuna's journal, without a last line that a full disk or crash cut."""
     lock = journal.JournalFileOpenLock(str(path))
     backend = journal.JournalFileBackend(str(path), lock_obj=lock)
     lock.acquire()
     try:
         content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            os.truncate(path, complete)
     finally:
         lock.release()
     return journal.JournalStorage(backend)

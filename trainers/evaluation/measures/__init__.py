@@ -1,12 +1,12 @@
-"""The metrics of `mopoe-evaluate`: each a function from an evaluation to its entry.
+"""The measures of `mopoe-evaluate`: functions from a context to an entry.
 
 An entry states its protocol, its seed and its counts beside the numbers. TensorFlow is
-imported inside the functions, so that wrong usage is answered at once.
+imported inside the functions, so that wrong usage is reported immediately.
 """
 
 from collections.abc import Callable
 
-from trainers.evaluation.context import Entry, Evaluation
+from trainers.evaluation.context import Entry, EvaluationContext, as_json
 from trainers.evaluation.measures.coherence import (
     conditional_coherence,
     joint_coherence,
@@ -23,10 +23,10 @@ from trainers.evaluation.measures.likelihood import (
 )
 from trainers.evaluation.measures.quality import figures, sample_quality
 
-#: Every metric by its name, in the order of the report.
-MEASURES: dict[str, Callable[[Evaluation], Entry]] = {
-    measure.__name__: measure
-    for measure in (
+#: Every measure by its name, in the order of the report. To add one, add it here.
+MEASURES: dict[str, Callable[[EvaluationContext], Entry]] = {
+    function.__name__: function
+    for function in (
         conditional_coherence,
         joint_coherence,
         linear_probe,
@@ -39,5 +39,10 @@ MEASURES: dict[str, Callable[[Evaluation], Entry]] = {
         figures,
     )
 }
-#: Those that are measured only when they are asked for.
+#: Measures that run only when they are named.
 ON_REQUEST = ("log_likelihood_published",)
+
+
+def measure(name: str, context: EvaluationContext) -> Entry:
+    """Returns a measure's entry as JSON holds it; no finite number becomes None."""
+    return as_json(MEASURES[name](context))

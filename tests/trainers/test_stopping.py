@@ -1,4 +1,4 @@
-"""What stops a training on purpose: numbers, signals, another process, no progress."""
+"""What stops a training: non-finite metrics, signals, locks and early stopping."""
 
 import json
 import os
@@ -26,29 +26,23 @@ from trainers.runs.checkpoints import Checkpoints
 from trainers.runs.run_folder import RunFolder
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An uninterrupted run."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    run(out, checkpoint_steps=3)
-    return out
-
-
-def test_the_first_number_that_is_not_finite_stops_by_name(tmp_path):
+@pytest.mark.integration
+def test_first_metric_that_is_not_finite_stops_and_is_named(tmp_path):
     def spoil(model):
         model.experts[0].trainable_variables[0].assign(np.full([4, 2], np.inf))
 
     with pytest.raises(RunError) as failed:
         run(tmp_path, At(spoil, epoch=1, batch=2), checkpoint_steps=2)
-    said = str(failed.value)
+    message = str(failed.value)
     for name in ("loss", "kl_bound", "a_log_likelihood"):
-        assert f"{name} is " in said
-    assert "beta" not in said
-    assert "at step 8 (epoch 2, step 3 of 5)" in said
-    assert "step-00000006 is kept" in said
-    assert "smaller learning_rate or clip_norm" in said
+        assert f"{name} is " in message
+    assert "beta" not in message
+    assert "at step 8 (epoch 2, step 3 of 5)" in message
+    assert "step-00000006 is kept" in message
+    assert "smaller learning_rate or clip_norm" in message
 
 
+@pytest.mark.integration
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     def spoil(model):  # what the step's update adds, once its numbers are formed
         model.optimizer.variables[2].assign(np.full([4, 2], np.nan))
@@ -57,6 +51,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
         run(tmp_path, At(spoil, batch=3), checkpoint_steps=2)
 
 
+@pytest.mark.integration
 def test_validation_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
     def huge(config, split):
         data = load_data(config, split)
@@ -68,7 +63,7 @@ def test_validation_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         run(tmp_path, recipe=RECIPE._replace(load_data=huge), checkpoint_steps=3)
 
 
-def test_data_that_the_model_refuses_are_one_line(tmp_path):
+def test_data_that_the_model_refuses_is_one_line(tmp_path):
     def spoiled(config, split):
         data = load_data(config, split)
         data.modalities["a"][7, 1] = np.nan
@@ -80,7 +75,7 @@ def test_data_that_the_model_refuses_are_one_line(tmp_path):
     assert "\n" not in str(failed.value)
 
 
-def test_a_signal_while_data_are_loaded_stops_at_once_with_code_75(tmp_path, capsys):
+def test_signal_while_data_are_loaded_stops_with_code_75(tmp_path, capsys):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
 
     def interrupted(config, split):
@@ -89,13 +84,15 @@ def test_a_signal_while_data_are_loaded_stops_at_once_with_code_75(tmp_path, cap
 
     recipe = RECIPE._replace(load_data=interrupted)
     assert run_command("train", lambda: run(tmp_path, recipe=recipe)) == 75
-    said = capsys.readouterr().err.strip()
-    assert said == (
-        "train: stopped by SIGINT before training began; the same command goes on."
+    message = capsys.readouterr().err.strip()
+    assert message == (
+        "train: stopped by SIGINT before training began; run the same command again to "
+        "resume."
     )
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+@pytest.mark.integration
 def test_a_second_sigint_kills(tmp_path):
     found = []
 
@@ -108,6 +105,7 @@ def test_a_second_sigint_kills(tmp_path):
     assert found == [signal.SIG_DFL]
 
 
+@pytest.mark.integration
 def test_a_signal_after_the_last_step_leaves_a_complete_run(whole, tmp_path):
     class Late(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
@@ -118,41 +116,46 @@ def test_a_signal_after_the_last_step_leaves_a_complete_run(whole, tmp_path):
     assert everything(tmp_path) == everything(whole)
 
 
-def test_another_thread_trains_without_handlers(tmp_path):
+@pytest.mark.integration
+def test_training_in_another_thread_sets_no_handlers(tmp_path):
     thread = threading.Thread(target=run, args=[tmp_path], kwargs={"epochs": 1})
     thread.start()
     thread.join()
     assert RunFolder(tmp_path).model_file.exists()
 
 
-def test_a_folder_is_trained_in_by_one_process(whole):
+@pytest.mark.integration
+def test_folder_is_locked_by_one_process(whole):
     with (
-        RunFolder(whole).locked(),
+        RunFolder(whole).exclusive(),
         pytest.raises(UsageError, match="another process is training in"),
     ):
         run(whole)
     run(whole)
 
 
+@pytest.mark.integration
 def test_data_of_another_length_are_refused(whole):
     def longer(config, split):
         data = load_data(config, split)
         return LabelledData({"a": np.repeat(data.modalities["a"], 2, 0)}, data.labels)
 
-    with pytest.raises(UsageError, match="5 steps an epoch, and its data now make 10"):
+    with pytest.raises(UsageError, match="5 steps an epoch, but its data now make 10"):
         run(whole, recipe=RECIPE._replace(load_data=longer), epochs=4)
 
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """Evaluations give these numbers, by epoch; what is no number is done instead."""
+    """Numbers of the evaluations by epoch; functions are called instead."""
     numbers = [1.0, 3.0, 2.0, 2.5, 9.0]
 
     def evaluate(self, epoch):
         value = numbers[epoch]
         return {"evaluation/joint_coherence": value() if callable(value) else value}
 
-    monkeypatch.setattr(callbacks.TensorBoardEvaluation, "_evaluation", lambda s: None)
+    monkeypatch.setattr(
+        callbacks.TensorBoardEvaluation, "_make_context", lambda s: None
+    )
     monkeypatch.setattr(callbacks.TensorBoardEvaluation, "_evaluate", evaluate)
     return numbers
 
@@ -160,7 +163,8 @@ def evaluated(monkeypatch):
 COHERENCE = {"monitor": "evaluation/joint_coherence", "evaluate_every": 1, "epochs": 5}
 
 
-def test_training_ends_and_keeps_the_best_as_if_never_interrupted(
+@pytest.mark.integration
+def test_early_stopping_and_best_model_survive_interruptions(
     evaluated, tmp_path, capsys
 ):
     early = {**COHERENCE, "patience": 2}
@@ -182,7 +186,8 @@ def test_training_ends_and_keeps_the_best_as_if_never_interrupted(
     assert int(best.optimizer.iterations) == 5 * STEPS
 
 
-def test_a_failed_evaluation_loses_nothing(evaluated, tmp_path, whole):
+@pytest.mark.integration
+def test_failed_evaluation_loses_no_step(evaluated, tmp_path, whole):
     def fail():
         raise RunError("no memory")
 
@@ -209,7 +214,8 @@ def terminate_now():
     raise AssertionError("reached")
 
 
-def test_an_epoch_without_evaluation_has_none_in_the_history(evaluated, tmp_path):
+@pytest.mark.integration
+def test_epoch_without_evaluation_is_none_in_the_history(evaluated, tmp_path):
     run(tmp_path, evaluate_every=2, epochs=3)
     history = json.loads((tmp_path / "history.json").read_text())
     assert history["evaluation/joint_coherence"] == [None, 3.0, None]
@@ -218,7 +224,7 @@ def test_an_epoch_without_evaluation_has_none_in_the_history(evaluated, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"monitor": "val_los"}, "no epoch has 'val_los'. Did you mean 'val_loss'?"),
         ({"monitor": "evaluation/x"}, "'evaluation/x', with evaluate_every=0"),
@@ -228,14 +234,17 @@ def test_an_epoch_without_evaluation_has_none_in_the_history(evaluated, tmp_path
         ),
     ],
 )
-def test_an_unknown_monitor_is_refused_before_a_step(settings, said, tmp_path):
+def test_an_unknown_monitor_is_refused_before_a_step(settings, message, tmp_path):
     with pytest.raises(UsageError) as refused:
         run(tmp_path, **settings)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert not Checkpoints(tmp_path / "checkpoints").paths()
 
 
-def test_an_unknown_number_of_the_evaluation_costs_no_epoch(evaluated, tmp_path):
+@pytest.mark.integration
+def test_unknown_evaluation_metric_is_refused_before_the_epoch_is_lost(
+    evaluated, tmp_path
+):
     wrong = {**COHERENCE, "monitor": "evaluation/joint_coherenc"}
     with pytest.raises(UsageError, match="Did you mean 'evaluation/joint_coherence'"):
         run(tmp_path, **wrong)
