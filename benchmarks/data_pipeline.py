@@ -28,7 +28,7 @@ import tensorflow_datasets as tfds
 
 from tf_mopoe import Modality, MoPoEVAE
 from tf_mopoe.data import num_rows, poly_mnist, shuffled_batches
-from trainers.tfds_data import in_memory, read
+from trainers.recipes.tfds_data import in_memory, read
 
 BATCH, STEPS = 256, 4  # steps of a timing
 SHAPE = (28, 28, 3)

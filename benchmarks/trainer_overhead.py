@@ -1,13 +1,13 @@
-"""Compares training steps of `mopoe-train` with the bare compiled step.
+"""Times training steps of `mopoe-train` beside the bare compiled step.
 
     python benchmarks/trainer_overhead.py [--recipe polydigits] [--rounds 7]
         [--set key=value ...]
 
-The bare step is loss, gradients and Adam on always the same batch, compiled as
-configured, without metrics; the trainer's step adds data, metrics, progress bar,
-watchdog and loggers. An epoch of the one and the same number of steps of the other
-alternate, so that the ratio does not depend on the machine's speed. Validation,
-evaluation and the checkpoint, once an epoch, are not counted.
+The bare step is loss, gradients and Adam on one and the same batch, compiled as the
+configuration says, without metrics; the trainer's has its data, metrics, progress bar,
+watchdog and loggers besides. An epoch of the one and as many steps of the other are
+timed in turn, so that the ratio holds when the machine's speed drifts. What comes once
+an epoch (validation, evaluation, the checkpoint) is not counted.
 """
 
 import argparse
@@ -20,19 +20,20 @@ import tensorflow as tf
 
 from tf_mopoe.models.bounds import bound_terms
 from tf_mopoe.models.settings import current_beta
-from trainers.checkpoints import State
-from trainers.config import parse_assignments
-from trainers.config_file import choose
-from trainers.fitting import Task, fit
-from trainers.optimizer import compile_options
-from trainers.run_folder import RunFolder
-from trainers.signals import Signals
-from trainers.strategy import make_workers
-from trainers.training import load_training, make_model
+from trainers.config.command_line import parse_assignments
+from trainers.fitting.keras_fit import fit
+from trainers.fitting.optimizer import compile_options
+from trainers.fitting.signals import Signals
+from trainers.fitting.strategy import make_workers
+from trainers.fitting.task import TrainingTask
+from trainers.fitting.train_run import load_training, make_model
+from trainers.recipes.registry import choose_recipe
+from trainers.runs.checkpoints import State
+from trainers.runs.run_folder import RunFolder
 
 
 def make_bare_step(model, batch, jit: bool):
-    """A training step on `batch` without metrics and logs."""
+    """A step on `batch` that computes nothing for people."""
 
     @tf.function(jit_compile=jit, autograph=False)
     def step():
@@ -53,11 +54,7 @@ def make_bare_step(model, batch, jit: bool):
 
 
 class Alternate(keras.callbacks.Callback):
-    """Callback that times both steps: bare ones before each epoch of the trainer.
-
-    Attributes:
-      times: Milliseconds of the bare and of the trainer's step, by epoch.
-    """
+    """Before each epoch as many bare steps; milliseconds a step of both, by epoch."""
 
     def __init__(self, bare, steps: int):
         super().__init__()
@@ -83,12 +80,12 @@ def main() -> None:
     """Prints medians and the median ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="polydigits")
-    parser.add_argument("--rounds", type=int, default=7, help="number of timed epochs")
+    parser.add_argument("--rounds", type=int, default=7, help="epochs that are timed")
     parser.add_argument("--set", dest="settings", nargs="+", default=["pairings=2"])
     options = parser.parse_args()
     settings = {"epochs": str(options.rounds + 1)}
     settings |= parse_assignments(options.settings)
-    name, recipe, config = choose(options.recipe, None, settings)
+    name, recipe, config = choose_recipe(options.recipe, None, settings)
     workers = make_workers(config)
     data = load_training(recipe, config)
     total = config.epochs * data.steps
@@ -101,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Signals() as signals:
         run = RunFolder(folder)
         run.prepare(name, config)
-        task = Task(name, recipe, config, run, workers, signals)
+        task = TrainingTask(name, recipe, config, run, workers, signals)
         model = make_model(recipe, config, total)
         fit(task, model, data, State(steps=data.steps), [alternate])
     times = alternate.times[1:]  # the first one traces

@@ -1,6 +1,6 @@
-"""The whole journey on real digits: train, evaluate, export, ask the export.
+"""A complete example on real digits: train, evaluate, export, query the export.
 
-Runs the commands that a user would type, and skips what is already there.
+Runs the commands that a user would type, and skips what exists already.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 
 RUN = pathlib.Path("runs", "demo")
 SERVING = pathlib.Path("serving")
-#: Those that take seconds; `mopoe-evaluate RUN` alone measures everything.
+#: Metrics that take seconds; `mopoe-evaluate RUN` without options measures all.
 METRICS = (
     "conditional_coherence",
     "joint_coherence",
@@ -29,7 +29,7 @@ MODULES = {
 
 
 def run(command: str, *arguments: object) -> None:
-    """Runs one of the project's commands, shown as it would be typed."""
+    """Runs one of the project's commands, and prints it as a user would type it."""
     words = [str(argument) for argument in arguments]
     print("\n$", command, *words, flush=True)
     finished = subprocess.run([sys.executable, "-u", "-m", MODULES[command], *words])
@@ -38,7 +38,7 @@ def run(command: str, *arguments: object) -> None:
 
 
 def newest_version() -> pathlib.Path | None:
-    """The newest export, unless the model is newer."""
+    """Returns the newest export, unless the model is newer."""
     versions = [p for p in SERVING.glob("polydigits/*") if p.name.isdecimal()]
     newest = max(versions, key=lambda path: int(path.name), default=None)
     if newest and newest.stat().st_mtime > (RUN / "model.keras").stat().st_mtime:
@@ -47,7 +47,7 @@ def newest_version() -> pathlib.Path | None:
 
 
 def query(version: pathlib.Path) -> None:
-    """Sends one request with a single modality to the export, and reads the answer."""
+    """Sends one request with a single modality, and classifies the answer."""
     import keras
     import tensorflow as tf
 
@@ -62,7 +62,7 @@ def query(version: pathlib.Path) -> None:
         request[name] = tf.constant(image if name == "m0" else np.zeros_like(image))
         request[f"has_{name}"] = tf.constant([name == "m0"])
     answer = served(**request)
-    print(f"the image shows a {digits.labels[0]}; the answer, read by the classifiers:")
+    print(f"the image shows a {digits.labels[0]}; the answer, as classified:")
     for name in digits.images:
         classifier = keras.saving.load_model(RUN / "classifiers" / f"{name}.keras")
         read = int(np.argmax(classifier(answer[name], training=False)))
@@ -70,16 +70,16 @@ def query(version: pathlib.Path) -> None:
 
 
 def main() -> None:
-    """Runs all steps, and ends with where everything is."""
+    """Runs all steps, and prints where the results are."""
     run("mopoe-train", "polydigits", "--out", RUN)
     evaluation = RUN / "evaluation.json"
     model = RUN / "model.keras"
     if evaluation.exists() and evaluation.stat().st_mtime > model.stat().st_mtime:
-        print(f"\n{evaluation} is there already.")
+        print(f"\n{evaluation} exists already.")
     else:
         run("mopoe-evaluate", RUN, "--metrics", *METRICS)
     if version := newest_version():
-        print(f"\n{version} is there already.")
+        print(f"\n{version} exists already.")
     else:
         run("mopoe-export", RUN, SERVING)
         version = newest_version()

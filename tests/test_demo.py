@@ -1,4 +1,4 @@
-"""The demo as a stranger runs it: a fresh clone and a fresh virtual environment."""
+"""The demo in a fresh clone and a fresh virtual environment."""
 
 import json
 import pathlib
@@ -29,5 +29,5 @@ def test_make_demo_trains_evaluates_exports_and_answers(tmp_path):
         ["make", "demo"], cwd=clone, capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr[-3000:]
-    assert again.stdout.count("is there already") == 2
+    assert again.stdout.count("exists already") == 2
     assert not (clone / "serving/polydigits/2").exists()

@@ -1,4 +1,4 @@
-"""What goes wrong because of what the user asked, and how a command says so."""
+"""Errors that commands report in one line, and their exit codes."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -16,9 +16,9 @@ class RunError(Exception):
 
 
 class Stopped(BaseException):
-    """A signal stopped the command; nothing is lost; exit code `STOPPED`.
+    """A signal stopped the command, which can be resumed; exit code `STOPPED`.
 
-    No `Exception`: it may be raised anywhere, and nobody should take it for a failure.
+    Not an `Exception`, so that no handler of failures catches it.
     """
 
 
@@ -26,13 +26,18 @@ def run_command(
     program: str,
     command: Callable[[], None],
     *,
-    stopped: str = "stopped; the same command goes on.",
+    interrupted: str = "stopped; run the same command again to resume.",
 ) -> int:
     """Runs a command and turns its errors into one line and an exit code.
 
+    Args:
+      program: Name of the program, which begins the line.
+      command: Function to run.
+      interrupted: Message after a KeyboardInterrupt.
+
     Returns:
       0 done, 2 wrong usage or configuration, 1 a failure while running, 75 stopped by
-      a signal, for the same command to go on.
+      a signal and resumable.
     """
     try:
         command()
@@ -46,13 +51,13 @@ def run_command(
         print(f"\n{program}: {error}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
-        print(f"\n{program}: {stopped}", file=sys.stderr)
+        print(f"\n{program}: {interrupted}", file=sys.stderr)
         return 1
     return 0
 
 
 def one_of(valid: Iterable[str], name: str) -> str:
-    """`"Did you mean 'x'? "`, if one is near, and the valid names."""
+    """Lists the valid names, after `"Did you mean 'x'? "` if one is similar."""
     import difflib
 
     valid = sorted(valid)

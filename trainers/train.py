@@ -1,28 +1,34 @@
-"""`mopoe-train`: trains a recipe into a run folder, and goes on where it stopped."""
+"""`mopoe-train`: trains a recipe into a run folder, or resumes a run."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from trainers.command_line import ArgumentParser, recipe_parser
-from trainers.config import TrainConfig, add_epochs, parse_assignments
-from trainers.config_file import choose, format_config, list_recipes
+from trainers.config.command_line import (
+    ArgumentParser,
+    integer_from,
+    parse_settings,
+    recipe_parser,
+)
+from trainers.config.config_file import format_config
+from trainers.config.train_config import TrainConfig
 from trainers.errors import UsageError, run_command
-from trainers.local_workers import run_workers
-from trainers.loggers import check_packages
-from trainers.training import train
+from trainers.fitting.local_workers import run_workers
+from trainers.fitting.loggers import check_packages
+from trainers.fitting.train_run import train
+from trainers.recipes.registry import RECIPES, choose_recipe, list_recipes
 
 DESCRIPTION = """\
-Train a recipe into a run folder. The same command, after whatever stopped it, goes on
-where it was; with more epochs it trains longer.
+Train a recipe into a run folder. After any interruption, run the same command again to
+resume; with more epochs it trains longer.
 """
 
 EPILOG = f"""\
 recipes:
 {list_recipes()}
 
-settings, in the order in which they win: --set and --epochs, --config, the recipe.
+settings, by precedence: --set and --epochs, --config, the recipe's defaults.
   mopoe-train RECIPE --print-config    prints all of them, with what they mean
 
 examples:
@@ -41,19 +47,19 @@ exit codes:
 
 
 def make_parser() -> ArgumentParser:
-    """The command line."""
+    """Makes the parser of the command line."""
     parser = recipe_parser("mopoe-train", DESCRIPTION, EPILOG)
     parser.add_argument("--out", metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--local-workers",
         metavar="N",
-        type=int,
+        type=integer_from(2),
         help="train with N processes on this machine's CPUs, as N hosts would",
     )
     parser.add_argument(
         "--print-config",
         action="store_true",
-        help="print all settings as YAML, which --config takes, and do no more",
+        help="print all settings as YAML for --config, and exit",
     )
     return parser
 
@@ -61,10 +67,15 @@ def make_parser() -> ArgumentParser:
 def worker_arguments(
     name: str, config: TrainConfig, options: argparse.Namespace
 ) -> list[str]:
-    """The command line of each of several workers.
+    """Returns the command line of each of several workers.
+
+    Args:
+      name: Name of the recipe.
+      config: Configuration of the recipe.
+      options: Parsed command line.
 
     Raises:
-      UsageError: If the configuration is of another strategy.
+      UsageError: If the configuration has another strategy.
     """
     if config.strategy not in ("one_device", "multi_worker"):
         raise UsageError(
@@ -89,20 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("the following arguments are required: --out")
 
     def command():
-        settings = parse_assignments(options.settings)
-        add_epochs(settings, options.epochs)
-        name, recipe, config = choose(options.recipe, options.config, settings)
+        settings = parse_settings(options)
+        name, recipe, config = choose_recipe(options.recipe, options.config, settings)
         if options.print_config:
-            print(format_config(name, config), end="")
+            print(format_config(name, config, RECIPES), end="")
             return
         check_packages(config)
         if options.local_workers is None:
             train(name, recipe, config, options.out)
-        elif options.local_workers < 2:
-            raise UsageError(
-                "--local-workers: expected 2 or more. "
-                f"Received: {options.local_workers}."
-            )
         else:
             run_workers(options.local_workers, worker_arguments(name, config, options))
 

@@ -1,4 +1,4 @@
-"""`mopoe-tune`: searches settings of a recipe, trial after trial, each a run folder."""
+"""`mopoe-tune`: searches settings of a recipe; every trial is a run folder."""
 
 import argparse
 import collections
@@ -9,33 +9,37 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from trainers.command_line import ArgumentParser, recipe_parser
-from trainers.config import add_epochs, parse_assignments
-from trainers.config_file import choose, list_recipes
+from trainers.config.command_line import (
+    ArgumentParser,
+    integer_from,
+    parse_settings,
+    recipe_parser,
+)
 from trainers.errors import RunError, UsageError, run_command
-from trainers.loggers import check_packages
-from trainers.objective import Objective
-from trainers.search_space import describe, make_space
-from trainers.signals import Signals
-from trainers.trials import Task, run_trial, shown
+from trainers.fitting.loggers import check_packages
+from trainers.fitting.signals import Signals
+from trainers.recipes.registry import RecipeChoice, choose_recipe, list_recipes
+from trainers.runs.history import Monitor
+from trainers.tuning.run_trial import format_value, run_trial
+from trainers.tuning.search_space import describe, make_space
 
 if TYPE_CHECKING:
-    from trainers.study import StudyFolder
+    from trainers.tuning.study_folder import StudyFolder
 
 DESCRIPTION = """\
 Search settings of a recipe with Optuna. Every trial is a run folder in STUDY/trials,
-which mopoe-evaluate and mopoe-export take; trials that fall behind the median of the
-others are pruned. The same command, after whatever stopped it, goes on where it was;
-given several times at once, also on several machines, its processes share the work.
+which mopoe-evaluate and mopoe-export accept; trials that fall behind the median of the
+others are pruned. After any interruption, run the same command again to resume; several
+processes that run it at once, also on several machines, share the work.
 """
 
 EPILOG = f"""\
 recipes:
 {list_recipes()}
 
-settings of all trials, in the order in which they win: --set and --epochs, --config,
-the recipe. Searched unless --set fixes them: latent_dim (from a quarter to 4 times that
-of the recipe or FILE), beta and learning_rate (from a tenth to 10 times), in log scale.
+settings of all trials, by precedence: --set and --epochs, --config, the recipe.
+Searched unless --set fixes them: latent_dim (from a quarter to 4 times that of the
+recipe or FILE), beta and learning_rate (from a tenth to 10 times), in log scale.
 
 examples:
   mopoe-tune polydigits --out studies/first --trials 30 --epochs 4
@@ -44,14 +48,14 @@ examples:
 
 exit codes:
   0   done
-  1   failed; all trials did, or something that their parameters did not cause
+  1   failed: all trials failed, or a failure that their parameters did not cause
   2   wrong usage or settings
   75  stopped by SIGTERM or SIGINT; the same command resumes
 """
 
 
 def make_parser() -> ArgumentParser:
-    """The command line."""
+    """Makes the parser of the command line."""
     parser = recipe_parser("mopoe-tune", DESCRIPTION, EPILOG)
     parser.add_argument(
         "--out", required=True, metavar="STUDY", help="the study's folder"
@@ -66,7 +70,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--trials",
-        type=int,
+        type=integer_from(1),
         default=20,
         metavar="N",
         help="number of trials in all, those of other processes included (default 20)",
@@ -74,9 +78,9 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--monitor",
         metavar="METRIC",
-        help="metric of the history whose best value counts; by default val_elbo, the "
-        "log-likelihoods of the validation rows minus the divergences, all of weight "
-        "1, which can be compared whatever beta is",
+        help="metric of the history whose best value ranks trials; by default "
+        "val_elbo, the log-likelihoods of the validation rows minus the divergences, "
+        "all with weight 1, which is comparable whatever beta is",
     )
     return parser
 
@@ -92,40 +96,35 @@ def tune(options: argparse.Namespace) -> None:
     """Trains until the study has its trials; writes STUDY/study.json.
 
     Raises:
-      UsageError: Before anything is written, unless it is the training that finds it.
+      UsageError: Before anything is written, unless training raises it.
       RunError: If all trials failed.
-      Stopped: By a signal; the trial at hand is taken up again.
+      Stopped: By a signal; the current trial can be resumed.
     """
-    if options.trials < 1:
-        raise UsageError(f"--trials: expected at least 1. Received: {options.trials}.")
-    settings = parse_assignments(options.settings)
-    add_epochs(settings, options.epochs)
+    settings = parse_settings(options)
     fixed = set(settings)
     if options.monitor is not None:
         settings["monitor"] = options.monitor
-    name, recipe, config = choose(options.recipe, options.config, settings)
-    check_packages(config)
-    objective = Objective.of(config.monitor, config.monitor_mode)
-    task = Task(name, recipe, config, objective)
+    choice = choose_recipe(options.recipe, options.config, settings)
+    check_packages(choice.config)
     with Signals():
-        study = open_study(options, task, fixed=fixed)
+        study = open_study(options, choice, fixed=fixed)
         while True:
             with study.claimed_trial(options.trials) as trial:
                 if trial is None:
                     break
-                run_trial(task, study, trial)
-    print_summary(study, objective)
+                run_trial(choice, study, trial)
+    print_summary(study, Monitor(choice.config))
 
 
 def open_study(
-    options: argparse.Namespace, task: Task, *, fixed: Collection[str]
+    options: argparse.Namespace, choice: RecipeChoice, *, fixed: Collection[str]
 ) -> "StudyFolder":
-    """The study of these options, new or as it is; `fixed` are not searched."""
-    config, objective = task.config, task.objective
+    """Opens or makes the study of these options; `fixed` settings are not searched."""
+    config = choice.config
     if config.strategy == "multi_worker":
         raise UsageError(
-            "strategy: a trial is trained by one process. Give the command once on "
-            "each host, with --out on a file system that they share."
+            "strategy: a trial is trained by one process. Run the command once on each "
+            "host, with --out on a file system that they share."
         )
     try:
         import optuna
@@ -134,28 +133,28 @@ def open_study(
             "this needs the package optuna: pip install 'tf-mopoe[tune]'."
         ) from None
 
-    from trainers.study import StudyFolder
+    from trainers.tuning.study_folder import StudyFolder
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = make_space(config, options.space, fixed=fixed)
-    asked = {
-        "recipe": task.recipe_name,
-        "--monitor": objective.metric,
+    settings = {
+        "recipe": choice.name,
+        "--monitor": config.monitor,
         **{f"--space {name}": describe(spec) for name, spec in space.items()},
         **config.model_dump(mode="json", exclude=set(space)),
     }
     return StudyFolder(
         options.out,
-        asked,
+        settings,
         space,
-        larger=objective.larger,
+        maximize=Monitor(config).maximize,
         seed=config.seed,
         warmup_epochs=config.epochs // 3,
     )
 
 
-def print_summary(study: "StudyFolder", objective: Objective) -> None:
-    """The states, the five best trials, and how to go on with the best one.
+def print_summary(study: "StudyFolder", monitor: Monitor) -> None:
+    """Prints the states, the five best trials, and commands for the best one.
 
     Raises:
       RunError: If all trials failed.
@@ -165,32 +164,29 @@ def print_summary(study: "StudyFolder", objective: Objective) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     print(f"{study.path} has {len(trials)} trials: {counts}.")
     if states["running"]:
-        print("Other processes are at those that are running.")
+        print("Other processes train the running ones.")
     if states["fail"] == len(trials):
         raise RunError(f"all trials failed, the first: {trials[0]['reason']}")
-    ranked = sorted(
-        (trial for trial in trials if trial["state"] == "complete"),
-        key=lambda trial: trial["value"],
-        reverse=objective.larger,
-    )
-    if not ranked:
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    if not complete:
         return
-    names = list(study.space)
-    rows = [["trial", objective.metric, "epoch", *names]]
-    for trial in ranked[:5]:
+    complete.sort(key=lambda trial: trial["value"], reverse=monitor.maximize)
+    rows = [["trial", monitor.metric, "epoch", *study.space]]
+    for trial in complete[:5]:
         values = [trial["number"], trial["value"], trial["epoch"]]
-        values += [trial["parameters"][name] for name in names]
-        rows.append([shown(value) for value in values])
+        values += [trial["parameters"][name] for name in study.space]
+        rows.append([format_value(value) for value in values])
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("  ".join(text.rjust(width) for text, width in zip(row, widths)))
-    best = study.path / ranked[0]["run"]
-    print(f"The best:         {best}")
-    print(f"To evaluate it:   mopoe-evaluate {shlex.quote(str(best))}")
-    config = json.loads((best / "config.json").read_text())
+    best = study.path / complete[0]["run"]
+    run, config_file = shlex.quote(str(best)), best / "config.json"
+    epochs = 2 * json.loads(config_file.read_text())["epochs"]
+    print(f"The best:        {best}")
+    print(f"To evaluate it:  mopoe-evaluate {run}")
     print(
-        f"To go on with it: mopoe-train --config {shlex.quote(f'{best}/config.json')} "
-        f"--out {shlex.quote(str(best))} --epochs {2 * config['epochs']}"
+        f"To train longer: mopoe-train --config {shlex.quote(str(config_file))} "
+        f"--out {run} --epochs {epochs}"
     )
 
 

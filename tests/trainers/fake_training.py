@@ -1,17 +1,18 @@
-"""Training that takes no time, for tests of `mopoe-tune`."""
+"""A stub of training, for tests of `mopoe-tune`."""
 
 import json
 
 from trainers import tune
 from trainers.errors import RunError
-from trainers.history import validation_elbo
-from trainers.run_folder import RunFolder, write_json
+from trainers.runs.atomic_files import write_json
+from trainers.runs.history import validation_elbo
+from trainers.runs.run_folder import RunFolder
 
 EPOCHS = 3
 
 
 def fake_train(recipe_name, recipe, config, out, *, callbacks):
-    """Goes on with a run whose bound is the better the nearer beta is to 2."""
+    """Resumes a run whose bound is better the nearer beta is to 2."""
     run = RunFolder(out)
     run.prepare(recipe_name, config)
     history = {}
@@ -30,8 +31,8 @@ def fake_train(recipe_name, recipe, config, out, *, callbacks):
             callback.on_epoch_end(epoch, logs)
 
 
-def run_tune(out, *arguments, epochs=EPOCHS, count=3):
-    command = ["polydigits", "--out", str(out), "--epochs", str(epochs)]
+def run_tune(out, *arguments, epochs=EPOCHS, count=3, recipe="polydigits"):
+    command = [recipe, "--out", str(out), "--epochs", str(epochs)]
     return tune.main([*command, "--trials", str(count), *arguments])
 
 
@@ -48,14 +49,21 @@ def states(out):
 
 
 def caused_by(cause):
-    """An error as `train` makes it of another one."""
+    """A `RunError` with a cause, as `train` raises it."""
     error = RunError("wrapped")
     error.__cause__ = cause
     return error
 
 
+def in_context_of(context):
+    """A `RunError` as Keras leaves it: without its cause, but with its context."""
+    error = RunError("wrapped")
+    error.__context__ = context
+    return error
+
+
 def failing(error, *, number):
-    """`fake_train`, with an error after the first epoch of one trial."""
+    """`fake_train` with an error after the first epoch of one trial."""
 
     def train(recipe_name, recipe, config, out, *, callbacks):
         if out.endswith(f"{number:05d}"):

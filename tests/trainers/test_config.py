@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from trainers.config import SettingError, make_config
-from trainers.recipes import RECIPES
+from trainers.config.train_config import SettingError, make_config
+from trainers.recipes.registry import RECIPES
 
 RECIPE_CLASSES = {name: recipe.config_class for name, recipe in RECIPES.items()}
 POLYDIGITS = RECIPE_CLASSES["polydigits"]
@@ -36,7 +36,7 @@ def test_every_setting_has_a_meaning(recipe):
     assert config_class.help_of("beta") == "Weight of the divergence."
 
 
-def test_every_setting_that_may_be_none_takes_it_as_a_text():
+def test_every_optional_setting_accepts_none_as_text():
     optional = {
         (recipe, name)
         for recipe, config_class in RECIPE_CLASSES.items()
@@ -51,20 +51,20 @@ def test_every_setting_that_may_be_none_takes_it_as_a_text():
             assert getattr(config, name) is None, name
 
 
-def test_none_is_no_value_of_other_settings():
+def test_none_is_refused_for_settings_that_are_not_optional():
     assert "epochs" in refusal(epochs="none")
     assert with_values(monitor="none").monitor == "none"
     assert with_values(tpu="").tpu == ""
 
 
 @pytest.mark.parametrize("text", ["0.2,0.6", "0.2, 0.6", "[0.2, 0.6]", "(0.2,0.6)"])
-def test_drops_are_shares_with_commas(text):
+def test_drops_are_fractions_separated_by_commas(text):
     config = with_values(schedule="piecewise", learning_rate_drops=text)
     assert config.learning_rate_drops == (0.2, 0.6)
 
 
 @pytest.mark.parametrize("text", ["0.6,0.2", "0.5,0.5", "0,0.5", "0.5,1", "a", "0.5,"])
-def test_drops_that_are_no_shares_in_order_are_refused(text):
+def test_drops_must_be_ascending_fractions(text):
     refusal(schedule="piecewise", learning_rate_drops=text)
 
 
@@ -76,17 +76,17 @@ def test_numbers_are_read_from_texts_in_all_their_forms():
 
 @pytest.mark.parametrize("field", ["epochs", "patience", "width", "wandb", "beta"])
 @pytest.mark.parametrize("value", [True, False])
-def test_booleans_are_no_numbers_and_no_names(field, value):
+def test_booleans_are_refused_as_numbers_and_names(field, value):
     assert "expected no boolean" in refusal(**{field: value})
 
 
 @pytest.mark.parametrize(("text", "value"), [("yes", True), ("off", False), (1, True)])
-def test_booleans_are_read_as_people_write_them(text, value):
+def test_booleans_are_read_from_common_spellings(text, value):
     assert with_values(tensorboard_graph=text).tensorboard_graph is value
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"schedule": "cosin"}, "Did you mean 'cosine'? Valid: constant, cosine, exp"),
         ({"precision": "bfloat16"}, "Did you mean 'mixed_bfloat16'? Valid: float32,"),
@@ -99,8 +99,8 @@ def test_booleans_are_read_as_people_write_them(text, value):
         ({"warm": 1}, "unknown setting 'warm'. Did you mean 'warmup'?"),
     ],
 )
-def test_unknown_names_are_answered_with_the_nearest_valid_one(values, said):
-    assert said in refusal(**values)
+def test_unknown_names_are_refused_with_the_nearest_valid_one(values, message):
+    assert message in refusal(**values)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_recipes_keep_the_limits_of_settings_they_give_defaults_for(
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"devices": 2}, "devices: is for strategy mirrored. Received: strategy one_"),
         ({"devices": 2, "strategy": "tpu"}, "devices: is for strategy mirrored"),
@@ -151,20 +151,20 @@ def test_recipes_keep_the_limits_of_settings_they_give_defaults_for(
         ({"schedule": "cosine", "learning_rate_drops": [0.5]}, "schedule piecewise"),
     ],
 )
-def test_settings_without_effect_beside_others_are_refused(values, said):
-    assert said in refusal(**values)
+def test_settings_without_effect_beside_others_are_refused(values, message):
+    assert message in refusal(**values)
 
 
-def test_settings_that_fit_together_are_taken():
+def test_compatible_settings_are_accepted():
     with_values(strategy="mirrored", devices=2, execution="eager")
     with_values(strategy="tpu", tpu="local", tensorboard_graph=True)
     with_values(schedule="cosine", learning_rate_warmup=0.1)
 
 
-def test_an_error_shows_a_long_value_shortened():
+def test_errors_shorten_long_values():
     assert len(refusal(epochs="9" * 10_000)) < 300
 
 
-def test_paths_stay_relative_to_nothing():
+def test_paths_become_absolute():
     config = make_config(RECIPE_CLASSES["polymnist"], {"digits": "2024"})
     assert config.digits == pathlib.Path("2024").absolute()

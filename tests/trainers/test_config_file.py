@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from trainers import train
-from trainers.config import make_config
-from trainers.config_file import choose, format_config, read_config_file
-from trainers.recipes import RECIPES
+from trainers.config.config_file import format_config, read_config_file
+from trainers.config.train_config import make_config
+from trainers.recipes.registry import RECIPES, choose_recipe
 
 
 @pytest.fixture
 def trained(monkeypatch):
-    """What `train` was called with, instead of training."""
+    """Records the arguments of `train` instead of training."""
     calls = []
     monkeypatch.setattr(train, "train", lambda *args: calls.append(args))
     return calls
@@ -22,7 +22,7 @@ def trained(monkeypatch):
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes a file; gives its path."""
+    """A function that writes a file and returns its path."""
 
     def write(content, name="run.yaml"):
         path = tmp_path / name
@@ -54,8 +54,8 @@ ODD = {
 def test_printed_configuration_is_read_back_as_the_same(recipe, odd, written):
     values = ODD.get(recipe, {}) if odd else {}
     config = make_config(RECIPES[recipe].config_class, values)
-    text = format_config(recipe, config)
-    again = choose(None, written(text), {})
+    text = format_config(recipe, config, RECIPES)
+    again = choose_recipe(None, written(text), {})
     assert again.name == recipe
     assert again.config == config
     for field in type(config).model_fields:
@@ -99,7 +99,7 @@ def test_command_line_wins_over_file_and_file_over_defaults(trained, written, tm
     assert config.width == 0.5
 
 
-def test_configuration_of_a_run_is_taken_as_it_is(trained, written):
+def test_config_json_of_a_run_is_accepted(trained, written):
     config = make_config(
         RECIPES["polymnist"].config_class, {"digits": "/a/😀.npz", "patience": 2}
     )
@@ -116,7 +116,7 @@ def test_values_of_a_file_are_texts_as_on_the_command_line(written):
         "patience: ~\nclip_norm:\nmlflow: 2024-01-01\ntensorboard_graph: on\n"
         "schedule: piecewise\nlearning_rate_drops: [5e-1, .75]\n"
     )
-    config = choose(None, path, {}).config
+    config = choose_recipe(None, path, {}).config
     assert config.learning_rate == 0.002
     assert config.epochs == 10
     assert (config.wandb, config.mlflow) == ("no", "2024-01-01")
@@ -126,7 +126,7 @@ def test_values_of_a_file_are_texts_as_on_the_command_line(written):
 
 
 def refused(arguments, capsys):
-    """The one line of error."""
+    """Returns the error, which must be one line."""
     assert train.main([*arguments, "--out", "never"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -134,7 +134,7 @@ def refused(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("bta: 1", "unknown setting 'bta'. Did you mean 'beta'?"),
         ("epochs: many", "epochs: Input should be a valid integer"),
@@ -152,16 +152,16 @@ def refused(arguments, capsys):
         ("\x00", "is not YAML"),
         ("[" * 500, "is not YAML"),
         ("patience: !!python/object/apply:os.abort []", "patience: "),
-        ("recipe: polymnist", "recipe: is 'polymnist', while the command line says"),
+        ("recipe: polymnist", "recipe: is 'polymnist', but the command line names"),
         ("<<: {beta: 2}", "unknown setting '<<'"),
     ],
 )
 def test_wrong_files_are_one_line_that_names_file_and_field(
-    content, said, written, capsys
+    content, message, written, capsys
 ):
     path = written(content)
     error = refused(["polydigits", "--config", path], capsys)
-    assert said in error
+    assert message in error
     assert path in error
 
 
@@ -191,9 +191,7 @@ def test_recipe_must_be_named_somewhere_and_be_known(written, capsys):
     assert f"{unknown}: unknown recipe 'polydigit'. Did you mean 'polydigits'?" in error
 
 
-def test_aliases_that_would_grow_without_end_are_refused_in_one_short_line(
-    written, capsys
-):
+def test_exponentially_growing_aliases_are_refused_in_one_short_line(written, capsys):
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
     error = refused(["polydigits", "--config", written("\n".join(lines))], capsys)

@@ -1,11 +1,11 @@
-"""What follows from the numbers of a run's epochs."""
+"""The history of a run: best epoch, early stopping, validation ELBO."""
 
 import math
 
 import pytest
 
-from trainers.config import TrainConfig
-from trainers.history import Monitor, validation_elbo, with_epoch, write_csv
+from trainers.config.train_config import TrainConfig
+from trainers.runs.history import Monitor, validation_elbo, with_epoch, write_csv
 
 
 def monitor(metric, mode="auto", patience=None):
@@ -31,10 +31,10 @@ def test_best_epoch_is_the_first_of_the_smallest_or_largest(metric, mode, best):
     assert monitor(metric, mode).best_epoch(history) == best
 
 
-def test_nothing_is_best_or_waited_for_where_there_is_no_value():
+def test_metric_without_values_has_no_best_epoch_and_never_stops():
     for history in ({}, {"loss": [1.0]}, {"val_loss": [None, None]}):
         assert monitor("val_loss", patience=1).best_epoch(history) is None
-        assert monitor("val_loss", patience=1).why_stopped(history) is None
+        assert monitor("val_loss", patience=1).stop_reason(history) is None
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_nothing_is_best_or_waited_for_where_there_is_no_value():
         ([2, 3, 1, 2], False),
     ],
 )
-def test_training_stops_after_so_many_values_that_are_not_better(values, stops):
+def test_training_stops_after_patience_values_without_improvement(values, stops):
     history = {"val_loss": values}
-    assert bool(monitor("val_loss", patience=2).why_stopped(history)) == stops
-    assert monitor("val_loss", patience=None).why_stopped(history) is None
+    assert bool(monitor("val_loss", patience=2).stop_reason(history)) == stops
+    assert monitor("val_loss", patience=None).stop_reason(history) is None
 
 
-def test_every_list_of_a_history_is_as_long(tmp_path):
+def test_lists_of_a_history_have_equal_length(tmp_path):
     history = {"loss": [2.0]}
     for logs in ({"loss": 1.5, "late": 7}, {"late": math.nan}):
         history = with_epoch(history, logs)
@@ -66,7 +66,7 @@ def test_every_list_of_a_history_is_as_long(tmp_path):
     ).read_text() == "epoch,loss,late\n1,2.0,\n2,1.5,7.0\n3,,\n"
 
 
-def test_elbo_of_an_epoch_is_the_bound_whose_weights_are_all_one():
+def test_validation_elbo_has_weights_of_one():
     logs = {"val_a_log_likelihood": -7.0, "val_b_log_likelihood": 2.0}
     logs |= {"val_kl_bound": 3.0, "val_a_style_kl": 0.5, "val_beta": 4.0}
     logs |= {"val_loss": 99.0, "a_log_likelihood": 99.0, "kl_bound": 99.0}

@@ -1,4 +1,4 @@
-"""A training that is killed again and again ends as if it had been left alone."""
+"""A training that is killed repeatedly ends as an uninterrupted one."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import time
 import pytest
 from keras.ops import convert_to_numpy
 
-from trainers.run_folder import RunFolder
+from trainers.runs.run_folder import RunFolder
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = 20
@@ -35,7 +35,7 @@ def start(out, log):
 
 
 def steps_done(out):
-    """Of the newest checkpoint."""
+    """Number of steps of the newest checkpoint."""
     paths = RunFolder(out).checkpoints.paths()
     return int(paths[-1].name.split("-")[1]) if paths else 0
 
@@ -53,7 +53,7 @@ def everything(out):
 
 
 def kill(process, out, moments):
-    """At a random moment: of the start, or once a step is saved. Returns when."""
+    """Kills the process during its start or after a checkpoint; returns the steps."""
     if moments.random() < 0.25:
         time.sleep(moments.uniform(0, 15))
     else:
@@ -75,7 +75,7 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path):
         at = [kill(start(killed, log), killed, moments) for _ in range(KILLS)]
         assert start(killed, log).wait() == 0
         log.seek(0)
-        said = log.read()
-    assert "Traceback" not in said
+        message = log.read()
+    assert "Traceback" not in message
     print(f"killed after steps {at}; {time.monotonic() - began:.0f} s")
     assert everything(killed) == everything(whole)

@@ -1,4 +1,4 @@
-"""Several workers, and several devices, train what one device trains."""
+"""Several workers, or several devices, train the same model as one device."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trainers import train
-from trainers.run_folder import RunFolder
+from trainers.runs.run_folder import RunFolder
 
 ROOT = pathlib.Path(__file__).parents[2]
 #: 57 steps, with holes.
@@ -43,9 +43,9 @@ def start(out, *more):
 
 def run(out, *more, code=0):
     process = start(out, *more)
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == code, said[-4000:]
-    return said
+    message, _ = process.communicate(timeout=600)
+    assert process.returncode == code, message[-4000:]
+    return message
 
 
 def assert_same_run(left, right):
@@ -68,10 +68,11 @@ def alone(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_two_processes_train_polydigits_as_one(alone, tmp_path):
-    said = run(tmp_path / "run", *WORKERS)
-    assert "2 devices" in said
-    assert said.count("Trained 3 of 3 epochs") == 1
+    message = run(tmp_path / "run", *WORKERS)
+    assert "2 devices" in message
+    assert message.count("Trained 3 of 3 epochs") == 1
     assert_same_run(tmp_path / "run", alone)
 
 
@@ -95,45 +96,44 @@ def workers_of(process):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_worker_that_dies_costs_the_work_since_the_checkpoint(index, alone, tmp_path):
+def test_run_resumes_after_a_worker_died(index, alone, tmp_path):
     out = tmp_path / "run"
     process = start(out, "checkpoint_steps=5", *WORKERS)
     wait_for_checkpoint(process, out)
     os.kill(workers_of(process)[index], signal.SIGKILL)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, said[-4000:]
-    last = said.splitlines()[-1]
+    message, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, message[-4000:]
+    last = message.splitlines()[-1]
     assert f"worker {index} of 2 died (killed by SIGKILL)" in last
-    assert "the same command resumes" in last
-    assert "Traceback" not in said
+    assert "run the same command again to resume" in last
+    assert "Traceback" not in message
     assert "Resuming" in run(out, "checkpoint_steps=5", *WORKERS)
     assert_same_run(out, alone)
 
 
 @pytest.mark.slow
-def test_workers_that_are_told_to_stop_resume(alone, tmp_path):
+def test_workers_stopped_by_a_signal_resume(alone, tmp_path):
     out = tmp_path / "run"
     process = start(out, "checkpoint_steps=5", *WORKERS)
     wait_for_checkpoint(process, out)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 75, said[-4000:]
-    assert "Traceback" not in said
+    message, _ = process.communicate(timeout=300)
+    assert process.returncode == 75, message[-4000:]
+    assert "Traceback" not in message
     assert "Resuming" in run(out)  # on one device
     assert_same_run(out, alone)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--local-workers", "1"], "--local-workers: expected 2 or more. Received: 1."),
         (["--local-workers", "2", *MIRRORED], "Received: strategy=mirrored."),
         (["strategy=multi_worker"], "needs the environment variable TF_CONFIG"),
         (["strategy=mirrored"], "found no GPU on this host"),
     ],
 )
-def test_what_can_not_be_is_refused_in_one_line(
-    arguments, said, tmp_path, capsys, monkeypatch
+def test_impossible_strategies_are_refused_in_one_line(
+    arguments, message, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     out = tmp_path / "run"
@@ -142,9 +142,16 @@ def test_what_can_not_be_is_refused_in_one_line(
     line = ["polydigits", "--out", str(out), *options]
     assert train.main([*line, *(["--set", *settings] if settings else [])]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_single_local_worker_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["polydigits", "--out", str(tmp_path), "--local-workers", "1"])
+    assert stopped.value.code == 2
+    assert "expected an integer from 2 to 2^31 - 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny_models import tiny_batch, tiny_model
-from trainers import loggers, train
-from trainers.config import make_config
+from trainers import train
+from trainers.config.train_config import make_config
 from trainers.errors import UsageError
-from trainers.loggers import IDS_FILE, finish_loggers, make_loggers
-from trainers.optimizer import make_optimizer
-from trainers.recipes import get_recipe
-from trainers.run_folder import RunFolder
+from trainers.fitting import loggers
+from trainers.fitting.loggers import IDS_FILE, finish_loggers, make_loggers
+from trainers.fitting.optimizer import make_optimizer
+from trainers.recipes.registry import get_recipe
+from trainers.runs.run_folder import RunFolder
 
 STEPS = 2
 METRICS = {"loss", "kl_bound", "beta", "a_log_likelihood", "b_log_likelihood"}
@@ -28,22 +29,22 @@ def config(**values):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run folder, which is the working folder, too."""
+    """A run folder in the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first").mkdir()
     return RunFolder(tmp_path / "first")
 
 
 @pytest.fixture(scope="module")
-def model():
-    """Trained again and again: its step is traced once."""
+def untrained():
+    """A compiled model."""
     model = tiny_model()
     model.compile(make_optimizer(config(learning_rate=0.01, schedule="linear"), 100))
     return model
 
 
 def fit(model, settings, run, epochs, *, first=0):
-    """Reports to all that the settings name; leaves them open."""
+    """Trains with the loggers of the settings, and leaves them open."""
     callbacks = make_loggers(settings, run)
     rows = tf.data.Dataset.from_tensors(tiny_batch()).repeat(STEPS)
     model.fit(
@@ -58,20 +59,27 @@ def fit(model, settings, run, epochs, *, first=0):
 
 
 def events(folder):
-    """What the event files in a folder hold."""
+    """Yields the events of a folder."""
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for record in tf.data.TFRecordDataset(str(path)):
             yield tf.compat.v1.Event.FromString(record.numpy())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tensorboard(model, tmp_path_factory):
-    """Logs of two epochs, the first ones of the model, with the graph."""
+@pytest.fixture(scope="module")
+def tensorboard(untrained, tmp_path_factory):
+    """Logs of the model's first two epochs, with the graph."""
     run = RunFolder(tmp_path_factory.mktemp("tensorboard"))
-    fit(model, config(tensorboard_graph=True), run, epochs=2)
+    fit(untrained, config(tensorboard_graph=True), run, epochs=2)
     return run.logs
 
 
+@pytest.fixture(scope="module")
+def model(untrained, tensorboard):
+    """The model after its first epochs: its step is traced only once."""
+    return untrained
+
+
+@pytest.mark.integration
 def test_tensorboard_gets_the_metrics_of_training_and_validation(tensorboard):
     for split, more in (("train", {"epoch_learning_rate"}), ("validation", set())):
         steps = {}
@@ -83,6 +91,7 @@ def test_tensorboard_gets_the_metrics_of_training_and_validation(tensorboard):
         assert all(steps[name] == [0, 1] for name in names)
 
 
+@pytest.mark.integration
 def test_tensorboard_gets_the_graph_of_the_step_once(tensorboard):
     graphs = [
         value
@@ -101,20 +110,20 @@ def test_tensorboard_gets_the_graph_of_the_step_once(tensorboard):
 
 
 def size(graph):
-    """Nodes of a graph, those of its functions included."""
+    """Number of nodes of a graph, including its functions."""
     return len(graph.node) + sum(len(f.node_def) for f in graph.library.function)
 
 
 @pytest.mark.parametrize("setting", ["wandb", "mlflow"])
 @pytest.mark.parametrize("spec", [None, ModuleSpec("a folder", None)])
-def test_missing_package_is_refused_before_anything_is_made(
+def test_missing_package_is_refused_before_anything_is_written(
     setting, spec, tmp_path, monkeypatch, capsys
 ):
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         loggers.importlib.util,
         "find_spec",
-        lambda name: spec if name == setting else found(name),
+        lambda name: spec if name == setting else find_spec(name),
     )
     monkeypatch.setattr(train, "train", lambda *args: pytest.fail("trains"))
     out = tmp_path / "run"
@@ -129,7 +138,7 @@ def test_missing_package_is_refused_before_anything_is_made(
         make_loggers(config(**{setting: "project"}), RunFolder(tmp_path))
 
 
-def test_nothing_but_tensorboard_is_asked_for_unless_it_is_set(run, monkeypatch):
+def test_tensorboard_is_the_only_default_logger(run, monkeypatch):
     monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
     (only,) = make_loggers(config(), run)
     assert isinstance(only, keras.callbacks.TensorBoard)
@@ -157,7 +166,8 @@ def wandb(monkeypatch, tmp_path):
     wandb.teardown()
 
 
-def test_wandb_gets_metrics_and_settings_and_goes_on_with_the_same_run(
+@pytest.mark.integration
+def test_wandb_gets_metrics_and_settings_in_one_run_after_resumption(
     model, run, wandb, monkeypatch
 ):
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -184,7 +194,8 @@ def test_wandb_gets_metrics_and_settings_and_goes_on_with_the_same_run(
     assert wandb.run.id != ids[0]
 
 
-def test_wandb_without_a_login_is_refused_and_waits_for_nobody(run, wandb):
+@pytest.mark.integration
+def test_wandb_without_a_login_is_refused_without_a_prompt(run, wandb):
     with pytest.raises(UsageError, match=r"wandb: No API key.*WANDB_MODE=offline"):
         make_loggers(config(wandb="project"), run)
     assert not (run.path / IDS_FILE).exists()
@@ -192,7 +203,7 @@ def test_wandb_without_a_login_is_refused_and_waits_for_nobody(run, wandb):
 
 @pytest.fixture
 def mlflow(monkeypatch, tmp_path):
-    """The package, with a store of files, which is faster made than a database."""
+    """The package with a store of files, which is created faster than a database."""
     mlflow = pytest.importorskip("mlflow", reason="an optional extra")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/store")
@@ -200,7 +211,8 @@ def mlflow(monkeypatch, tmp_path):
     mlflow.end_run()
 
 
-def test_mlflow_gets_metrics_and_settings_and_goes_on_with_the_same_run(
+@pytest.mark.integration
+def test_mlflow_gets_metrics_and_settings_in_one_run_after_resumption(
     model, run, mlflow, monkeypatch, capfd
 ):
     for epoch in (0, 1):
@@ -211,27 +223,29 @@ def test_mlflow_gets_metrics_and_settings_and_goes_on_with_the_same_run(
         finish_loggers(settings, completed=epoch == 1)
         assert mlflow.active_run() is None
         (run_id,) = json.loads((run.path / IDS_FILE).read_text())["mlflow"].values()
-        found = mlflow.get_run(run_id)
-        assert found.info.status == ("FINISHED" if epoch else "KILLED")
+        logged = mlflow.get_run(run_id)
+        assert logged.info.status == ("FINISHED" if epoch else "KILLED")
     assert "WARNING" not in capfd.readouterr().err
-    assert found.info.run_name == "first"
-    assert found.data.params["epochs"] == "1"
-    assert found.data.params["latent_dim"] == "32"
-    assert found.data.params["optimizer_steps"] == "0"
-    assert METRICS | {f"val_{x}" for x in METRICS} <= set(found.data.metrics)
+    assert logged.info.run_name == "first"
+    assert logged.data.params["epochs"] == "1"
+    assert logged.data.params["latent_dim"] == "32"
+    assert logged.data.params["optimizer_steps"] == "0"
+    assert METRICS | {f"val_{x}" for x in METRICS} <= set(logged.data.metrics)
     client = mlflow.MlflowClient()
     history = client.get_metric_history(run_id, "val_loss")
     assert [entry.step for entry in history] == [0, 1]
-    assert len(client.search_runs([found.info.experiment_id])) == 1
+    assert len(client.search_runs([logged.info.experiment_id])) == 1
 
 
-def test_mlflow_run_that_is_nowhere_is_refused(run, mlflow):
+@pytest.mark.integration
+def test_unknown_mlflow_run_is_refused(run, mlflow):
     (run.path / IDS_FILE).write_text(json.dumps({"mlflow": {"experiment": "0" * 32}}))
     with pytest.raises(UsageError, match="mlflow: .*not found.*without trackers.json"):
         make_loggers(config(mlflow="experiment"), run)
 
 
-def test_service_that_fails_in_the_end_is_reported_and_fails_nothing(
+@pytest.mark.integration
+def test_service_that_fails_at_the_end_is_only_reported(
     run, mlflow, monkeypatch, capsys
 ):
     def end_run(status):
@@ -243,7 +257,8 @@ def test_service_that_fails_in_the_end_is_reported_and_fails_nothing(
     assert capsys.readouterr().err == "mlflow: no connection\n"
 
 
-def test_training_that_was_not_finished_makes_way_for_the_next(run, mlflow, tmp_path):
+@pytest.mark.integration
+def test_unfinished_mlflow_run_of_this_process_is_ended(run, mlflow, tmp_path):
     make_loggers(config(mlflow="experiment"), run)
     first = mlflow.active_run().info.run_id
     (tmp_path / "second").mkdir()

@@ -5,14 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.config import make_config
-from trainers.optimizer import (
-    SCHEDULES,
+from trainers.config.train_config import SCHEDULES, make_config
+from trainers.fitting.optimizer import (
     compile_options,
     make_optimizer,
-    set_precision,
 )
-from trainers.recipes import get_recipe
+from trainers.recipes.registry import get_recipe
 
 RATE = 0.02
 STEPS = 40
@@ -24,17 +22,17 @@ def config(**values):
 
 
 def rates(num_steps=STEPS, **values):
-    """The rate that each step is taken with, the one after the last included."""
+    """The learning rate of each step, and of the one after the last."""
     optimizer = make_optimizer(config(**values), num_steps)
-    found = []
+    values = []
     for step in range(num_steps + 1):
         optimizer.iterations.assign(step)
-        found.append(float(optimizer.learning_rate))
-    return np.asarray(found)
+        values.append(float(optimizer.learning_rate))
+    return np.asarray(values)
 
 
 def risen(fall):
-    """`fall` after a rise in a line over the first 10 steps."""
+    """`fall` after a linear rise over the first 10 steps."""
     return lambda n: np.where(n < 10, n / 10, fall((n - 10) / (STEPS - 10)))
 
 
@@ -68,12 +66,12 @@ CLOSED_FORMS = {
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_schedule_is_its_closed_form_in_every_step(name):
+def test_schedule_equals_its_closed_form_at_every_step(name):
     settings, share = CLOSED_FORMS[name]
-    found = rates(schedule=name.partition("_")[0], **settings)
+    actual = rates(schedule=name.partition("_")[0], **settings)
     expected = RATE * share(STEP.astype(float))
     # float32; the cosine is 0 at its end up to rounding
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=RATE * 1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=RATE * 1e-6)
 
 
 def test_every_schedule_has_a_closed_form_here():
@@ -85,13 +83,13 @@ def test_schedule_of_a_single_step_takes_it_with_the_full_rate(name):
     settings, _ = CLOSED_FORMS[name]
     if "learning_rate_warmup" in settings:
         settings = {"learning_rate_warmup": 0.9}
-    found = rates(1, schedule=name.partition("_")[0], **settings)
-    assert np.isfinite(found).all()
-    assert found[0] == pytest.approx(RATE)
+    actual = rates(1, schedule=name.partition("_")[0], **settings)
+    assert np.isfinite(actual).all()
+    assert actual[0] == pytest.approx(RATE)
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_saved_schedule_is_the_same_and_of_keras_alone(name):
+def test_saved_schedule_is_equal_and_of_keras_classes(name):
     settings, share = CLOSED_FORMS[name]
     values = {"schedule": name.partition("_")[0], **settings}
     saved = keras.saving.serialize_keras_object(make_optimizer(config(**values), STEPS))
@@ -106,7 +104,7 @@ def test_saved_schedule_is_the_same_and_of_keras_alone(name):
 
 
 def adam(gradients, rate):
-    """Where Adam goes from 0, in float64."""
+    """Adam's result from 0, in float64."""
     first = second = place = np.zeros(2)
     for step, gradient in enumerate(gradients, start=1):
         first = 0.9 * first + 0.1 * gradient
@@ -146,7 +144,7 @@ def test_gradients_are_clipped_by_the_norm_of_all_of_them_together(clip_norm, la
         ("xla", 1000, "tpu", False, False),
     ],
 )
-def test_execution_is_that_of_the_setting_or_what_pays(
+def test_compile_options_of_each_execution(
     execution, steps, strategy, jit_compile, run_eagerly
 ):
     options = compile_options(config(execution=execution, strategy=strategy), steps)
@@ -155,7 +153,7 @@ def test_execution_is_that_of_the_setting_or_what_pays(
 
 @pytest.fixture
 def policy():
-    """Puts Keras's policy back."""
+    """Restores Keras's dtype policy."""
     before = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(before)
@@ -170,10 +168,10 @@ def policy():
         ("float32", "float32", False),
     ],
 )
-def test_precision_is_that_of_models_made_afterwards(precision, compute, scaled):
+def test_precision_applies_to_models_made_afterwards(precision, compute, scaled):
     keras.config.set_dtype_policy("mixed_bfloat16")  # of a training before
     settings = config(precision=precision, clip_norm=2.0, schedule="constant")
-    set_precision(settings)
+    keras.config.set_dtype_policy(settings.precision)
     model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1)])
     model.compile(make_optimizer(settings, STEPS), "mse")
     assert model.layers[0].compute_dtype == compute

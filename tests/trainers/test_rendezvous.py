@@ -1,4 +1,4 @@
-"""Workers wait for one another in Python: they say for whom, and can be stopped."""
+"""Workers wait for one another: they print for whom, and can be stopped."""
 
 import json
 import os
@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from trainers import rendezvous
 from trainers.errors import RunError, UsageError
-from trainers.rendezvous import split_address, wait_for_workers
-from trainers.strategy import _parse_cluster, _place_in_cluster
+from trainers.fitting import rendezvous
+from trainers.fitting.rendezvous import split_address, wait_for_workers
+from trainers.fitting.strategy import _parse_cluster, read_tf_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -28,12 +28,12 @@ def free_addresses(count):
     return found
 
 
-def test_a_single_worker_waits_for_nobody():
+def test_single_worker_does_not_wait():
     wait_for_workers(free_addresses(1), 0, limit=0.0)
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_workers_that_come_at_different_times_all_go_on(count):
+def test_workers_that_start_at_different_times_all_meet(count):
     addresses, gone_on = free_addresses(count), []
 
     def work(index):
@@ -54,7 +54,7 @@ def test_workers_that_come_at_different_times_all_go_on(count):
         server.close()
 
 
-def test_who_is_awaited_is_said_and_those_who_are_there_are_not(monkeypatch, capsys):
+def test_message_names_missing_workers_only(monkeypatch, capsys):
     monkeypatch.setattr(rendezvous, "FIRST_MESSAGE", 0.2)
     addresses = free_addresses(3)
     host, port = split_address(addresses[0])
@@ -67,13 +67,13 @@ def test_who_is_awaited_is_said_and_those_who_are_there_are_not(monkeypatch, cap
     assert f"worker 1: waiting for worker 2 ({addresses[2]}) (" in error
     assert addresses[0] not in error
     assert 1 <= error.count("\n") <= 3  # the second pause is longer than the first
-    assert f"worker 1 waited 1 s, but there is no worker 2 ({addresses[2]})" in str(
+    assert f"worker 1 waited 1 s, but can't reach worker 2 ({addresses[2]})" in str(
         failed.value
     )
     assert "\n" not in str(failed.value)
 
 
-def test_a_port_that_another_process_has_is_named():
+def test_port_in_use_is_named():
     addresses = free_addresses(2)
     port = split_address(addresses[0])[1]
     with (
@@ -93,7 +93,7 @@ def test_addresses_without_host_and_port_are_refused(text, monkeypatch):
     task = {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": workers, "task": task}))
     with pytest.raises(UsageError, match="TF_CONFIG"):
-        _place_in_cluster()
+        read_tf_config()
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,11 @@ def start(out, addresses, *settings):
     )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_worker_that_waits_stops_at_once_by_a_signal(number, tmp_path):
+def test_waiting_worker_stops_immediately_on_a_signal(number, tmp_path):
     addresses = free_addresses(2)
     process = start(tmp_path / "run", addresses)
     for line in process.stderr:
@@ -157,14 +158,14 @@ def test_a_worker_that_waits_stops_at_once_by_a_signal(number, tmp_path):
     assert time.monotonic() - sent < 10
     assert process.returncode == 75
     assert rest.strip() == (
-        f"mopoe-train: stopped by {number.name} before training began; the same "
-        "command goes on."
+        f"mopoe-train: stopped by {number.name} before training began; run the "
+        "same command again to resume."
     )
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_alone_for_too_long_fails_with_the_others_name(tmp_path):
+def test_worker_that_waited_too_long_fails_with_the_missing_workers_name(tmp_path):
     addresses = free_addresses(2)
     process = start(tmp_path / "run", addresses, "wait_minutes=0.01")
     _, error = process.communicate(timeout=120)

@@ -3,8 +3,8 @@
 import pytest
 
 from trainers.errors import UsageError
-from trainers.recipes import get_recipe
-from trainers.search_space import describe, make_space, with_settings
+from trainers.recipes.registry import get_recipe
+from trainers.tuning.search_space import describe, make_space, with_settings
 
 
 @pytest.fixture
@@ -24,18 +24,18 @@ def test_default_ranges_lie_around_the_recipe_in_log_scale(config):
     }
 
 
-def test_settings_that_are_given_are_not_searched(config):
+def test_fixed_settings_are_not_searched(config):
     assert set(make_space(config, [], fixed=["beta", "epochs"])) == {
         "latent_dim",
         "learning_rate",
     }
 
 
-def test_a_default_that_has_no_log_scale_is_not_searched(config):
+def test_default_range_of_zero_is_not_searched(config):
     assert "beta" not in make_space(with_settings(config, {"beta": 0}), [])
 
 
-def test_specs_have_the_type_of_their_setting(config):
+def test_ranges_and_choices_have_the_type_of_their_setting(config):
     specs = ["beta=1:10", "batch_size=32:64", "precision=float32,mixed_bfloat16"]
     specs += ["features=64,128", "tensorboard_graph=true,false"]
     space = make_space(config, specs)
@@ -53,7 +53,7 @@ def test_specs_have_the_type_of_their_setting(config):
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("beta", "--space expects key=SPEC. Received: 'beta'."),
         ("=1:2", "--space expects key=SPEC"),
@@ -67,30 +67,30 @@ def test_specs_have_the_type_of_their_setting(config):
         ("beta=2:1", "expected finite bounds, the lower first. Received: '2:1'."),
         ("beta=2:2", "the lower first"),
         ("width=0.1:nan", "width"),
-        ("beta=0:2:log", "--space beta: a range in log scale starts above 0."),
+        ("beta=0:2:log", "--space beta: a log scale must begin above 0."),
         ("latent_dim=8:16.5", "--space: latent_dim: Input should be a val"),
         ("precision=float32:float64", "--space: precision: "),
         ("precision=float32,float64", "Received: 'float64'"),
-        ("monitor=a:b", "--space monitor: it is no number; give choices A,B."),
-        ("tensorboard_graph=false:true", "it is no number"),
+        ("monitor=a:b", "--space monitor: is not a number; give choices A,B."),
+        ("tensorboard_graph=false:true", "is not a number"),
         ("features=64,64", "--space features: a choice comes twice in '64,64'."),
         ("seed=1:2", "--space seed: --set fixes it."),
     ],
 )
-def test_wrong_specs_are_refused_in_one_line_that_names_them(config, spec, said):
+def test_wrong_specs_are_refused_in_one_line_that_names_them(config, spec, message):
     with pytest.raises(UsageError) as error:
         make_space(config, [spec], fixed=["seed"])
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_setting_is_searched_in_one_way(config):
+def test_setting_searched_twice_is_refused(config):
     with pytest.raises(UsageError, match="gives 'beta' twice"):
         make_space(config, ["beta=1:2", "beta=1:3"])
 
 
 def test_a_space_without_settings_is_refused(config):
-    with pytest.raises(UsageError, match="nothing is left to search"):
+    with pytest.raises(UsageError, match="none is left to search"):
         make_space(config, [], fixed=["latent_dim", "beta", "learning_rate"])
 
 

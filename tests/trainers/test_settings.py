@@ -1,15 +1,15 @@
-"""A run that goes on takes other values of the declared settings, of no others."""
+"""A resumed run may change the declared settings, and no others."""
 
 import pathlib
 from typing import Literal, get_args, get_origin
 
 import pytest
 
-from trainers.config import make_config
+from trainers.config.train_config import make_config
 from trainers.errors import UsageError
-from trainers.recipes import RECIPES
-from trainers.run_folder import RunFolder
-from trainers.settings import MAY_CHANGE, path_settings
+from trainers.recipes.registry import RECIPES
+from trainers.runs.run_folder import RunFolder
+from trainers.runs.run_settings import MAY_CHANGE, path_settings
 
 #: By hand: what each recipe's data set is made of.
 SOURCES = {
@@ -25,7 +25,7 @@ def types_of(annotation):
 
 
 def other_values(field, value):
-    """None if it may be, and another value of the declared type."""
+    """Returns None for an optional setting, and another value of its type."""
     if get_origin(field.annotation) is Literal:
         choices = get_args(field.annotation)
         return [choice for choice in choices if choice != value][:1]
@@ -80,7 +80,7 @@ def test_every_setting_of_every_recipe_is_tried():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_sources_of_a_data_set_are_found_by_their_declared_type(name):
+def test_path_settings_are_found_by_their_declared_type(name):
     found = set(path_settings(RECIPES[name].config_class))
     assert found - {"data_dir"} == SOURCES[name]
 

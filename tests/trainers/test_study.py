@@ -1,4 +1,4 @@
-"""A study of `mopoe-tune`: stopped, killed, shared, and as if it had not been."""
+"""Studies of `mopoe-tune` that are stopped, killed or shared give the same trials."""
 
 import json
 import os
@@ -18,25 +18,26 @@ from tests.trainers.fake_training import (
     caused_by,
     failing,
     fake_train,
+    in_context_of,
     parameters,
     run_tune,
     states,
     summary,
 )
-from trainers import study, trials
 from trainers.errors import Stopped, UsageError
-from trainers.run_folder import RunFolder
+from trainers.runs.run_folder import RunFolder
+from trainers.tuning import run_trial, study_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def no_training(monkeypatch):
-    monkeypatch.setattr(trials, "train", fake_train)
+    monkeypatch.setattr(run_trial, "train", fake_train)
     monkeypatch.setattr(keras.utils, "clear_session", lambda: None)  # is slow
 
 
-def test_trials_depend_on_the_seed_and_not_on_how_often_the_study_was_stopped(
+def test_trials_depend_on_the_seed_but_not_on_interruptions(
     tmp_path,
 ):
     for name in ("once", "pieces", "other"):
@@ -59,25 +60,26 @@ def test_trials_depend_on_the_seed_and_not_on_how_often_the_study_was_stopped(
         (caused_by(OSError(28, "No space left on device")), 1),
         (caused_by(tf.errors.DataLossError(None, None, "truncated record")), 1),
         (tf.errors.ResourceExhaustedError(None, None, "No space left on device"), None),
+        (in_context_of(OSError(28, "No space left on device")), 1),
         (OSError(28, "No space left on device"), 1),
         (UsageError("data_dir: there is none"), 2),
         (Stopped("stopped by SIGTERM after step 5."), 75),
     ],
 )
-def test_what_the_parameters_did_not_cause_stops_the_study_which_goes_on_there(
+def test_failure_not_due_to_parameters_stops_the_study_which_resumes(
     error, code, tmp_path, monkeypatch, capsys
 ):
     whole = tmp_path / "whole"
     assert run_tune(whole) == 0
     out = tmp_path / "stopped"
-    monkeypatch.setattr(trials, "train", failing(error, number=1))
+    monkeypatch.setattr(run_trial, "train", failing(error, number=1))
     if code is None:
         with pytest.raises(type(error)):
             run_tune(out)
     else:
         assert run_tune(out) == code
         assert capsys.readouterr().err.strip().count("\n") == 0
-    monkeypatch.setattr(trials, "train", fake_train)
+    monkeypatch.setattr(run_trial, "train", fake_train)
     assert run_tune(out) == 0
     assert summary(out) == summary(whole)
     log = (out / "trials" / "00001" / "train.log").read_text()
@@ -85,7 +87,7 @@ def test_what_the_parameters_did_not_cause_stops_the_study_which_goes_on_there(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_study_at_once_and_the_same_command_goes_on(
+def test_signal_stops_the_study_and_the_same_command_resumes(
     number, tmp_path, monkeypatch, capsys
 ):
     def train(*arguments, **keywords):
@@ -94,7 +96,7 @@ def test_a_signal_stops_the_study_at_once_and_the_same_command_goes_on(
 
     assert run_tune(tmp_path / "whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "train", train)
+        patch.setattr(run_trial, "train", train)
         for _ in range(2):
             assert run_tune(tmp_path / "stopped") == 75
             assert number.name in capsys.readouterr().err
@@ -105,7 +107,7 @@ def test_a_signal_stops_the_study_at_once_and_the_same_command_goes_on(
 BLOCKED = """
 import sys, time
 from tests.trainers.fake_training import fake_train, run_tune
-from trainers import trials
+from trainers.tuning import run_trial
 
 def train(recipe_name, recipe, config, out, *, callbacks):
     first = config.model_copy(update={"epochs": 1})
@@ -113,14 +115,13 @@ def train(recipe_name, recipe, config, out, *, callbacks):
     open(sys.argv[1] + "/ready", "w").close()
     time.sleep(600)
 
-trials.train = train
+run_trial.train = train
 run_tune(sys.argv[1])
 """
 
 
-def test_a_trial_is_one_process_s_until_that_is_killed_then_the_next_one_resumes_it(
-    tmp_path, capsys
-):
+@pytest.mark.integration
+def test_trial_of_a_killed_process_is_resumed_by_the_next_process(tmp_path, capsys):
     whole, out = tmp_path / "whole", tmp_path / "shared"
     assert run_tune(whole) == 0
     out.mkdir()
@@ -133,7 +134,7 @@ def test_a_trial_is_one_process_s_until_that_is_killed_then_the_next_one_resumes
         capsys.readouterr()
         assert run_tune(out) == 0
         assert states(out) == ["running", "complete", "complete"]
-        assert "Other processes are at those" in capsys.readouterr().out
+        assert "Other processes train the running ones" in capsys.readouterr().out
     finally:
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
@@ -143,7 +144,7 @@ def test_a_trial_is_one_process_s_until_that_is_killed_then_the_next_one_resumes
     assert log == "epoch 0\nepoch 1\nepoch 2\n"
 
 
-def test_a_trial_that_died_before_its_draws_gets_those_it_would_have_had(
+def test_trial_killed_before_its_parameters_were_drawn_gets_the_same_ones(
     tmp_path, monkeypatch
 ):
     class Killed(BaseException):
@@ -154,21 +155,19 @@ def test_a_trial_that_died_before_its_draws_gets_those_it_would_have_had(
 
     assert run_tune(tmp_path / "whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Trial, "suggest_int", kill)
+        patch.setattr(optuna.Trial, "_suggest", kill)
         with pytest.raises(Killed):
             run_tune(tmp_path / "died")
     assert run_tune(tmp_path / "died") == 0
     assert summary(tmp_path / "died") == summary(tmp_path / "whole")
 
 
-def test_a_trial_that_kills_its_process_again_and_again_is_given_up(
-    tmp_path, monkeypatch
-):
+def test_trial_that_repeatedly_kills_its_process_fails(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    monkeypatch.setattr(study, "MAX_STARTS", 2)
-    monkeypatch.setattr(trials, "train", failing(Killed(), number=1))
+    monkeypatch.setattr(study_folder, "MAX_STARTS", 2)
+    monkeypatch.setattr(run_trial, "train", failing(Killed(), number=1))
     for _ in range(3):
         with pytest.raises(Killed):
             run_tune(tmp_path)
@@ -177,7 +176,7 @@ def test_a_trial_that_kills_its_process_again_and_again_is_given_up(
     assert "killed 2 times" in summary(tmp_path)[1]["reason"]
 
 
-def test_a_trial_that_comes_further_each_time_is_not_given_up(tmp_path, monkeypatch):
+def test_trial_that_progresses_between_kills_continues(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -189,8 +188,8 @@ def test_a_trial_that_comes_further_each_time_is_not_given_up(tmp_path, monkeypa
         if done + 1 < config.epochs:
             raise Killed
 
-    monkeypatch.setattr(study, "MAX_STARTS", 1)
-    monkeypatch.setattr(trials, "train", one_more_epoch)
+    monkeypatch.setattr(study_folder, "MAX_STARTS", 1)
+    monkeypatch.setattr(run_trial, "train", one_more_epoch)
     for _ in range(EPOCHS - 1):
         with pytest.raises(Killed):
             run_tune(tmp_path, count=1)
@@ -198,19 +197,19 @@ def test_a_trial_that_comes_further_each_time_is_not_given_up(tmp_path, monkeypa
     assert states(tmp_path) == ["complete"]
 
 
-def test_an_epoch_that_is_trained_again_is_reported_once(tmp_path, monkeypatch):
+def test_repeated_epoch_is_reported_once(tmp_path, monkeypatch):
     def forgetful(recipe_name, recipe, config, out, *, callbacks):
         (pathlib.Path(out) / "history.json").unlink(missing_ok=True)
         fake_train(recipe_name, recipe, config, out, callbacks=callbacks)
 
-    monkeypatch.setattr(trials, "train", failing(Stopped(), number=1))
+    monkeypatch.setattr(run_trial, "train", failing(Stopped(), number=1))
     assert run_tune(tmp_path) == 75
-    monkeypatch.setattr(trials, "train", forgetful)
+    monkeypatch.setattr(run_trial, "train", forgetful)
     assert run_tune(tmp_path) == 0  # Optuna warns of what comes twice
     assert states(tmp_path) == ["complete"] * 3
 
 
-def test_a_journal_that_ends_within_a_line_is_mended(tmp_path):
+def test_journal_that_ends_within_a_line_is_repaired(tmp_path):
     assert run_tune(tmp_path, count=2) == 0
     journal = tmp_path / "study.log"
     journal.write_bytes(journal.read_bytes() + b'{"op_code":4,"wor')
@@ -219,7 +218,7 @@ def test_a_journal_that_ends_within_a_line_is_mended(tmp_path):
     assert run_tune(tmp_path) == 0
 
 
-def test_a_journal_that_can_not_be_read_is_one_line_with_code_1(tmp_path, capsys):
+def test_unreadable_journal_is_one_line_with_code_1(tmp_path, capsys):
     (tmp_path / "study.log").write_text("{\n{\n")
     assert run_tune(tmp_path) == 1
     error = capsys.readouterr().err
@@ -227,19 +226,18 @@ def test_a_journal_that_can_not_be_read_is_one_line_with_code_1(tmp_path, capsys
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("value", [None, 1, 0.5, "x", [0.25], False])
-@pytest.mark.parametrize("other", [None, 2, 1.5, "y", [0.5], True])
-def test_no_setting_of_a_study_may_change_to_none_from_none_or_otherwise(
-    value, other, tmp_path
-):
+def test_no_setting_of_a_study_may_change(tmp_path):
     space = {"beta": optuna.distributions.FloatDistribution(0.5, 1.0)}
-    options = {"larger": True, "seed": 0, "warmup_epochs": 1}
-    asked = {"recipe": "polydigits", "setting": value}
-    study.StudyFolder(tmp_path, asked, space, **options)
-    study.StudyFolder(tmp_path, asked, space, **options)
-    before = (tmp_path / "study.log").read_bytes()
-    if value == other:
-        return
-    with pytest.raises(UsageError, match="is a study with setting="):
-        study.StudyFolder(tmp_path, {**asked, "setting": other}, space, **options)
-    assert (tmp_path / "study.log").read_bytes() == before
+    options = {"maximize": True, "seed": 0, "warmup_epochs": 1}
+    values = [None, 1, 0.5, "x", [0.25], False]
+    for number, value in enumerate(values):
+        out = tmp_path / str(number)
+        settings = {"recipe": "polydigits", "setting": value}
+        study_folder.StudyFolder(out, settings, space, **options)
+        study_folder.StudyFolder(out, settings, space, **options)
+        before = (out / "study.log").read_bytes()
+        for other in (x for x in [*values, 2, "y", True] if x != value):
+            settings["setting"] = other
+            with pytest.raises(UsageError, match="is a study with setting="):
+                study_folder.StudyFolder(out, settings, space, **options)
+        assert (out / "study.log").read_bytes() == before

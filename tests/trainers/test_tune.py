@@ -1,4 +1,4 @@
-"""`mopoe-tune`: what it proposes, prunes, survives, shares and refuses."""
+"""`mopoe-tune`: what it proposes, prunes, prints and refuses."""
 
 import json
 import os
@@ -21,69 +21,53 @@ from tests.trainers.fake_training import (
     states,
     summary,
 )
-from trainers import loggers, trials
+from tests.trainers.tiny_training import RECIPE
 from trainers.errors import RunError
-from trainers.objective import Objective
-from trainers.run_folder import RunFolder
+from trainers.fitting import loggers
+from trainers.recipes.registry import RECIPES, recipe_of_settings
+from trainers.runs.run_folder import RunFolder
+from trainers.tuning import run_trial
 
-TINY = ["pairings=1", "width=0.1", "batch_size=2048"]
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def no_training(request, monkeypatch):
     if "real" not in request.fixturenames:
-        monkeypatch.setattr(trials, "train", fake_train)
+        monkeypatch.setattr(run_trial, "train", fake_train)
         monkeypatch.setattr(keras.utils, "clear_session", lambda: None)  # is slow
 
 
 @pytest.fixture
 def real():
-    """Trains in earnest."""
+    """Turns the stub of training off."""
 
 
-@pytest.mark.parametrize(
-    ("metric", "mode", "best"),
-    [
-        ("val_loss", "auto", (1.0, 2)),
-        ("val_loss", "max", (3.0, 3)),
-        ("val_elbo", "auto", (4.0, 2)),
-        ("evaluation/joint_coherence", "auto", (0.9, 1)),
-        ("evaluation/joint_coherence", "min", (0.1, 2)),
-    ],
-)
-def test_best_value_of_a_metric_is_by_its_mode_and_the_first_of_equals(
-    metric, mode, best
+@pytest.mark.integration
+def test_real_trials_are_run_folders_of_their_parameters(
+    real, tmp_path, capsys, monkeypatch
 ):
-    history = {"val_loss": [2.0, 1.0, 3.0, 1.0]}
-    history["evaluation/joint_coherence"] = [0.9, 0.1, None, 0.9]
-    history["val_elbo"] = [3.0, 4.0, None, 1.0]
-    assert Objective.of(metric, mode).best(history) == best
-
-
-def test_real_trials_are_run_folders_of_their_parameters(real, tmp_path, capsys):
+    monkeypatch.setitem(RECIPES, "tiny", RECIPE)
     out = tmp_path / "study"
-    choices = ["latent_dim=2:4", "precision=float32"]
-    settings = ["--set", *TINY, "execution=eager", "--space", choices[0]]
-    assert run_tune(out, *settings, epochs=1, count=2) == 0
-    said = capsys.readouterr().out
+    space = ["--space", "latent_dim=2:4", "precision=float32,mixed_bfloat16"]
+    assert run_tune(out, *space, epochs=1, count=2, recipe="tiny") == 0
+    message = capsys.readouterr().out
     for number, trial in enumerate(summary(out)):
         run = RunFolder(out / trial["run"])
-        _, config = run.load_config()
+        config = recipe_of_settings(run.read_settings()).config
         assert {name: getattr(config, name) for name in trial["parameters"]} == (
             trial["parameters"]
         )
         assert run.load_model().latent_dim == trial["parameters"]["latent_dim"]
         history = json.loads(run.history_file.read_text())
-        terms = [history[f"val_m{index}_log_likelihood"][0] for index in range(5)]
-        bound = sum(terms) - history["val_kl_bound"][0]
+        bound = history["val_a_log_likelihood"][0] - history["val_kl_bound"][0]
         assert trial["value"] == pytest.approx(bound, rel=1e-12)
-        assert said.count(f"Trial {number}: ") == 1
+        assert message.count(f"Trial {number}: ") == 1
         assert "loss" in (run.path / "train.log").read_text()
-    assert "loss:" not in said
+    assert "loss:" not in message
 
 
-def test_best_trials_come_first_with_the_commands_to_go_on(tmp_path, capsys):
+def test_best_trials_come_first_with_commands_for_the_best(tmp_path, capsys):
     assert run_tune(tmp_path, count=7) == 0
     *_, head, first, second, _, _, _, best, evaluate, train = (
         capsys.readouterr().out.splitlines()
@@ -110,7 +94,7 @@ def test_same_command_adds_nothing_to_a_complete_study(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--epochs", "2"], "epochs=3, not 2"),
         (["--set", "warmup=0"], "warmup=0.6, not 0.0"),
@@ -122,7 +106,7 @@ def test_same_command_adds_nothing_to_a_complete_study(tmp_path, capsys):
     ],
 )
 def test_another_study_in_the_folder_is_refused_by_field(
-    arguments, said, tmp_path_factory, capsys
+    arguments, message, tmp_path_factory, capsys
 ):
     out = tmp_path_factory.getbasetemp() / "asked"
     if not out.exists():
@@ -131,15 +115,14 @@ def test_another_study_in_the_folder_is_refused_by_field(
     capsys.readouterr()
     assert run_tune(out, *arguments, count=2) == 2
     error = capsys.readouterr().err
-    assert f"is a study with {said}." in error
+    assert f"is a study with {message}." in error
     assert error.count("\n") == 1
     assert (out / "study.log").read_text() == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--trials", "0"], "--trials: expected at least 1. Received: 0."),
         (["--space", "beta=3:1"], "--space beta: expected"),
         (["--set", "bta=3"], "unknown setting 'bta'"),
         (["--set", "strategy=multi_worker"], "strategy: a trial is trained by one"),
@@ -147,14 +130,24 @@ def test_another_study_in_the_folder_is_refused_by_field(
     ],
 )
 def test_wrong_usage_is_one_line_with_code_2_and_writes_nothing(
-    arguments, said, tmp_path, capsys, monkeypatch
+    arguments, message, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     assert run_tune(tmp_path / "study", *arguments) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "1.5", "many"])
+def test_wrong_number_of_trials_is_one_line_with_code_2(count, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_tune(tmp_path / "study", "--trials", count)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert f"--trials: expected an integer from 1 to 2^31 - 1, not '{count}'" in error
+    assert error.count("\n") == 1
 
 
 def test_a_file_where_the_study_should_be_is_refused(tmp_path, capsys):
@@ -163,13 +156,15 @@ def test_a_file_where_the_study_should_be_is_refused(tmp_path, capsys):
     assert "--out: can't write" in capsys.readouterr().err
 
 
-def test_a_tracker_that_is_not_installed_is_missed_first(tmp_path, monkeypatch):
+def test_missing_tracker_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "PACKAGES", {"wandb": "no_such_package"})
     assert run_tune(tmp_path / "study", "--set", "wandb=project") == 2
     assert not (tmp_path / "study").exists()
 
 
-def test_without_optuna_one_line_says_what_to_install(tmp_path, capsys, monkeypatch):
+def test_missing_optuna_is_one_line_with_the_command_to_install_it(
+    tmp_path, capsys, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert run_tune(tmp_path / "study") == 2
     assert "pip install 'tf-mopoe[tune]'" in capsys.readouterr().err
@@ -198,7 +193,7 @@ def test_trials_far_behind_the_others_are_pruned_before_their_last_epoch(tmp_pat
 
 def test_a_trial_that_falls_behind_in_its_last_epoch_is_complete(tmp_path, monkeypatch):
     def late(recipe_name, recipe, config, out, *, callbacks):
-        """Five trials rise in the end, the next one does not."""
+        """Five trials improve in the last epoch, the next one does not."""
         best = 2 if int(out[-5:]) < 5 else 3  # whose bound is the best
         for epoch in range(config.epochs):
             flat = config.model_copy(update={"epochs": epoch + 1, "beta": 3.0})
@@ -206,7 +201,7 @@ def test_a_trial_that_falls_behind_in_its_last_epoch_is_complete(tmp_path, monke
                 flat = flat.model_copy(update={"beta": float(best)})
             fake_train(recipe_name, recipe, flat, out, callbacks=callbacks)
 
-    monkeypatch.setattr(trials, "train", late)
+    monkeypatch.setattr(run_trial, "train", late)
     assert run_tune(tmp_path, count=6) == 0
     assert states(tmp_path) == ["complete"] * 6
 
@@ -221,43 +216,44 @@ def test_a_trial_that_falls_behind_in_its_last_epoch_is_complete(tmp_path, monke
         (caused_by(ValueError("no such class")), "wrapped"),
     ],
 )
-def test_a_trial_that_fails_does_not_stop_the_study(
+def test_failed_trial_does_not_stop_the_study(
     error, reason, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(trials, "train", failing(error, number=1))
+    monkeypatch.setattr(run_trial, "train", failing(error, number=1))
     assert run_tune(tmp_path) == 0
     assert states(tmp_path) == ["complete", "fail", "complete"]
     assert summary(tmp_path)[1]["reason"] == reason
     assert f"failed: {reason}" in capsys.readouterr().out
 
 
-def test_a_study_of_failures_fails_with_the_first_reason(tmp_path, monkeypatch, capsys):
+def test_study_whose_trials_all_fail_reports_the_first_reason(
+    tmp_path, monkeypatch, capsys
+):
     def train(*_, **__):
         raise RunError("loss is nan")
 
-    monkeypatch.setattr(trials, "train", train)
+    monkeypatch.setattr(run_trial, "train", train)
     assert run_tune(tmp_path, count=2) == 1
     assert "all trials failed, the first: loss is nan" in capsys.readouterr().err
 
 
-def test_a_metric_that_no_epoch_has_stops_the_study_and_names_those_there_are(
-    tmp_path, capsys
-):
+def test_unknown_metric_stops_the_study_and_lists_the_known_ones(tmp_path, capsys):
     assert run_tune(tmp_path, "--monitor", "val_kl_bond") == 2
     error = capsys.readouterr().err
     assert "no epoch has 'val_kl_bond'. Did you mean 'val_kl_bound'?" in error
 
 
-def test_monitored_metric_is_that_of_the_runs_too(tmp_path):
+def test_runs_have_the_monitor_of_the_study(tmp_path):
     assert run_tune(tmp_path, "--monitor", "loss", count=2) == 0
     for trial in summary(tmp_path):
-        _, config = RunFolder(tmp_path / trial["run"]).load_config()
+        run = RunFolder(tmp_path / trial["run"])
+        config = recipe_of_settings(run.read_settings()).config
         assert config.monitor == "loss"
         history = json.loads((tmp_path / trial["run"] / "history.json").read_text())
         assert trial["value"] == min(history["loss"])
 
 
-def test_wrong_settings_are_answered_without_importing_tensorflow(tmp_path):
+def test_wrong_settings_are_reported_without_importing_tensorflow(tmp_path):
     code = (
         "import sys, trainers.tune\n"
         "trainers.tune.main(['polydigits', '--out', 'x', '--space', 'beta=3:1'])\n"

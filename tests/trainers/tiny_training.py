@@ -1,4 +1,4 @@
-"""A run of next to nothing, for tests of what may happen to a training."""
+"""A minimal training run, for tests of interruptions."""
 
 import json
 import os
@@ -9,10 +9,10 @@ import numpy as np
 from keras.ops import convert_to_numpy
 
 from tf_mopoe import Modality, MoPoEVAE
-from trainers import training
-from trainers.config import TrainConfig
-from trainers.recipe import LabelledData, Recipe
-from trainers.run_folder import RunFolder
+from trainers.config.train_config import TrainConfig
+from trainers.fitting import train_run
+from trainers.recipes.recipe import LabelledData, Recipe
+from trainers.runs.run_folder import RunFolder
 
 STEPS = 5  # of an epoch
 EPOCHS = 3
@@ -28,10 +28,11 @@ class TinyConfig(TrainConfig):
 
 
 def build_model(config, num_steps):
-    """As little as there can be, since each test traces it anew."""
+    """Builds a minimal model, since each test traces it again."""
     layers = keras.layers
     encoder = keras.Sequential([keras.Input((4,)), layers.Dropout(0.3)])
-    decoder = keras.Sequential([keras.Input((2,)), layers.Dense(4)])
+    size = config.latent_dim
+    decoder = keras.Sequential([keras.Input((size,)), layers.Dense(4)])
     modality = Modality(
         "a", (4,), encoder=encoder, decoder=decoder, likelihood="normal"
     )
@@ -49,11 +50,11 @@ RECIPE = Recipe(TinyConfig, build_model, load_data, num_classes=10)
 
 
 def run(out, *more, recipe=RECIPE, **settings):
-    training.train("tiny", recipe, TinyConfig(**settings), str(out), callbacks=more)
+    train_run.train("tiny", recipe, TinyConfig(**settings), str(out), callbacks=more)
 
 
 class At(keras.callbacks.Callback):
-    """Does something at a point of the training, once."""
+    """Calls a function once, at one point of the training."""
 
     def __init__(self, act, *, epoch=0, batch=0, moment="train_batch_begin"):
         super().__init__()
@@ -85,7 +86,7 @@ def crash(model):
 
 
 def everything(out):
-    """All that a run ends with, to the bit."""
+    """The complete final state of a run, bit for bit."""
     model = RunFolder(out).load_model()
     newest = RunFolder(out).checkpoints.find()
     variables = [*model.weights, *model.optimizer.variables]

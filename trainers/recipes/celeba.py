@@ -3,8 +3,8 @@
 Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021, and the script
 `job_celeba` of its code (github.com/thomassutter/MoPoE).
 
-Expected after 250 epochs: not stated here; the paper's table was not at hand. Not
-measured here: CelebA was not.
+Expected after 250 epochs: not known, since the paper's table was not available. Not
+measured, since CelebA was not available.
 
 Time: an epoch was not measured. A step of the full networks with 256 made images took
 19 to 20 s on 2 CPU cores: a recipe for GPUs. In the first steps the divergence is far
@@ -19,9 +19,8 @@ Run: mopoe-train celeba --out runs/celeba --set files=FOLDER
 import pathlib
 from typing import TYPE_CHECKING
 
-from trainers import tfds_data
-from trainers.config import Count, NotNegative, Positive
-from trainers.recipe import Recipe
+from trainers.config.train_config import Count, NonNegative, Positive
+from trainers.recipes.tfds_data import TfdsConfig, tfds_recipe
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 IMAGE_SHAPE = (64, 64, 3)
 
 
-class CelebaConfig(tfds_data.TfdsConfig):
+class CelebaConfig(TfdsConfig):
     """Settings of the recipe."""
 
     epochs: Count = 250
@@ -37,10 +36,10 @@ class CelebaConfig(tfds_data.TfdsConfig):
     learning_rate: Positive = 5e-4
     schedule: str = "constant"
     latent_dim: Count = 20
-    beta: NotNegative = 2.5
+    beta: NonNegative = 2.5
     style_dim: Count = 32
     """Size of each modality's style."""
-    beta_style: NotNegative = 2.0
+    beta_style: NonNegative = 2.0
     """Weight of the styles' divergences; that of the text counts 5 times."""
     filters: Count = 128
     """Channels of the first layer; the last has 5 times as many."""
@@ -57,7 +56,7 @@ def build_model(config: CelebaConfig, num_steps: int) -> "MoPoEVAE":
     from tf_mopoe.data import ALPHABET
     from tf_mopoe.data.bimodal_celeba.attributes import TEXT_LENGTH
 
-    del num_steps  # no schedule but the optimizer's
+    del num_steps  # only the optimizer has a schedule
     size = config.latent_dim + config.style_dim
     filters = config.filters
     return MoPoEVAE(
@@ -123,14 +122,11 @@ def _attributes():
     return ATTRIBUTES
 
 
-_READERS = tfds_data.readers(_make_builder, _to_row)
-
-RECIPE = Recipe(
+RECIPE = tfds_recipe(
     CelebaConfig,
     build_model,
-    _READERS.load_data,
+    _make_builder,
+    to_row=_to_row,
     num_classes=None,
-    training_rows=_READERS.training_rows,
-    resolve=_READERS.resolve,
     attributes=_attributes,
 )

@@ -3,18 +3,18 @@
 Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021, and the script
 `job_mnistsvhntext` of its code (github.com/thomassutter/MoPoE).
 
-Expected with the whole of SVHN after 200 epochs: not stated here; the paper's table was
-not at hand. Not measured here at full length.
+Expected with all of SVHN after 200 epochs: not known, since the paper's table was not
+available. Not measured at full length.
 
 Time: 100 to 115 s an epoch of 572 steps on 2 CPU cores (measured), with MNIST and
 SVHN-10k, the first 8,000 and last 2,000 of 10,000 SVHN digits. Two epochs: loss 6456,
 then 5228; of validation 5341, then 5092.
 
 Differs from the published run: a twelfth of the training images of either set is
-kept for validation, which there was done on the test split; each pairing draws anew
-which images take part, where there the first of each digit did; the text is a
-categorical with logits. As there, the word is moved to a new random offset each time it
-is read.
+kept for validation, which the published run did on the test split; each pairing draws
+anew which images take part, instead of the first of each digit; the text is a
+categorical with logits. As in the published run, the word is moved to a new random
+offset each time it is read.
 
 Run: mopoe-train mnist_svhn_text --out runs/mnist_svhn_text
 """
@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
-from trainers import tfds_data
-from trainers.config import Count, NotNegative, Positive
-from trainers.recipe import Recipe
+from trainers.config.train_config import Count, NonNegative, Positive
+from trainers.recipes.tfds_data import TfdsConfig, tfds_recipe
 
 if TYPE_CHECKING:
     from tf_mopoe import MoPoEVAE
@@ -36,7 +35,7 @@ SVHN_SHAPE = (32, 32, 3)
 HIDDEN = (400,)  # of MNIST's dense networks
 
 
-class MnistSvhnTextConfig(tfds_data.TfdsConfig):
+class MnistSvhnTextConfig(TfdsConfig):
     """Settings of the recipe."""
 
     epochs: Count = 200
@@ -44,21 +43,21 @@ class MnistSvhnTextConfig(tfds_data.TfdsConfig):
     learning_rate: Positive = 1e-3
     schedule: str = "constant"
     latent_dim: Count = 20
-    beta: NotNegative = 2.5
+    beta: NonNegative = 2.5
     likelihood_scale: Positive = 0.75
     """Scale of the Laplace likelihood of pixels in [0, 1]."""
     validation: Count = 5000
-    """So many of MNIST's training images, and the same share of SVHN's, are paired
-    once, for validation."""
+    """Number of MNIST's training images that are kept for validation, and paired once;
+    the same fraction of SVHN's."""
     digits: pathlib.Path | None = None
-    """A file mnist.npz; none: TFDS downloads MNIST."""
+    """File mnist.npz; none: TFDS downloads MNIST."""
     svhn: pathlib.Path | None = None
     """Folder of train_32x32.mat and test_32x32.mat, or an npz file; none: TFDS
     downloads SVHN."""
     data_multiplications: Count = 20
-    """How often an image is paired."""
+    """Number of pairings of each image."""
     data_seed: int = pydantic.Field(default=0, ge=0)
-    """Of pairing."""
+    """Seed of the pairing."""
 
 
 def build_model(config: MnistSvhnTextConfig, num_steps: int) -> "MoPoEVAE":
@@ -67,7 +66,7 @@ def build_model(config: MnistSvhnTextConfig, num_steps: int) -> "MoPoEVAE":
     from tf_mopoe.data import ALPHABET
     from tf_mopoe.data.texts import DIGIT_TEXT_LENGTH
 
-    del num_steps  # no schedule but the optimizer's
+    del num_steps  # only the optimizer has a schedule
     return MoPoEVAE(
         [
             Modality(
@@ -135,22 +134,19 @@ def _to_row(row):
     return {**row, "text": encode_text(row["text"], DIGIT_TEXT_LENGTH)}
 
 
-def augment(config: MnistSvhnTextConfig):
-    """Moves each word to a new place."""
+def _augment(config: MnistSvhnTextConfig):
+    """Moves each word to a random offset."""
     from tf_mopoe.data.texts import redraw_offset
 
     del config
     return lambda batch, seed: {**batch, "text": redraw_offset(batch["text"], seed)}
 
 
-_READERS = tfds_data.readers(_make_builder, _to_row)
-
-RECIPE = Recipe(
+RECIPE = tfds_recipe(
     MnistSvhnTextConfig,
     build_model,
-    _READERS.load_data,
+    _make_builder,
+    to_row=_to_row,
     num_classes=10,
-    training_rows=_READERS.training_rows,
-    resolve=_READERS.resolve,
-    augment=augment,
+    augment=_augment,
 )

@@ -1,0 +1,1 @@
+"""Evaluation of trained runs: measures, figures and the report."""

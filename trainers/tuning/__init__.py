@@ -1,0 +1,1 @@
+"""Studies: search for settings with Optuna, one run folder a trial."""
