@@ -22,13 +22,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from export.c_session import CSession
-from export.contract import BATCH_SIZES, MAX_BATCH_SIZE, RECONSTRUCT
-from export.examples import make_inputs
-from export.loading import load_run
-from export.publish import write_saved_model
-from export.serving_model import serving_model
-from export.signatures import Signature, make_signatures
+from export.publication.publish import write_saved_model
+from export.signatures.contract import BATCH_SIZES, MAX_BATCH_SIZE, RECONSTRUCT
+from export.signatures.loading import load_run
+from export.signatures.serving_model import serving_model
+from export.signatures.signatures import Signature, make_signatures
+from export.verification.c_session import CSession
+from export.verification.examples import make_inputs
 from tf_mopoe import Modality, MoPoEVAE
 
 BARE = "bare_networks"

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from export.contract import MAX_SAMPLES, NUM_SAMPLES
 from export.errors import ExportError, UsageError
-from export.loading import load_run
-from export.whole_numbers import check_whole
+from export.signatures.contract import MAX_SAMPLES, NUM_SAMPLES
+from export.signatures.loading import load_run
+from export.signatures.whole_numbers import check_whole
 
 #: Signals at which nothing is left behind, Ctrl-C beside them.
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
-#: Of `export.publish.publish`.
+#: Of `export.publication.publish.publish`.
 SERVING_OPTIONS = ("keep", "image_bytes", "text_strings", "num_samples")
 
 
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError("--verify takes a version's folder and nothing else.")
         if not pathlib.Path(options.verify, "saved_model.pb").is_file():
             raise UsageError(f"--verify: {options.verify} holds no SavedModel.")
-        from export.publish import verify
+        from export.publication.publish import verify
 
         print(f"{options.verify}: {verify(options.verify)}")
         return
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
         field = next(iter(chosen)).replace("_", "-")
         raise UsageError(f"--{field} is of no use with --format.")
     model = load_run(options.run)
-    from export.publish import publish
+    from export.publication.publish import publish
 
     if options.format is None:
         print(f"Published {publish(model, options.serving_dir, **chosen)}")

@@ -135,7 +135,7 @@ def main() -> int:
         return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.path.insert(0, str(ROOT))
-    from export.server_config import write_server_files
+    from export.publication.server_config import write_server_files
     from tests.export.client.served_models import publish_served_models
 
     with tempfile.TemporaryDirectory() as folder:

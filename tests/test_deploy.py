@@ -14,7 +14,7 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
-from export.server_config import METRICS_PATH, write_server_files
+from export.publication.server_config import METRICS_PATH, write_server_files
 from trainers.config_file import choose
 from trainers.strategy import _place_in_cluster
 from trainers.train import make_parser

@@ -25,7 +25,13 @@ from export.client.errors import ServingError, retry_policy
 from export.client.feeds import Arrays, check_answer, join, split
 from export.client.served_model import ServedModel, Signature
 from export.client.target import Target
-from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE
+from export.signatures.contract import (
+    ENCODE,
+    IMPUTE,
+    LOG_LIKELIHOOD,
+    RECONSTRUCT,
+    SAMPLE,
+)
 
 #: Requests that one call has under way at once.
 CONCURRENT_REQUESTS = 4

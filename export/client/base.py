@@ -22,8 +22,15 @@ from export.client.errors import (
 from export.client.feeds import Arrays, check_answer, join, make_feed, split
 from export.client.served_model import ServedModel, Signature, parse_metadata
 from export.client.target import Target
-from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE, SEED
-from export.whole_numbers import check_whole
+from export.signatures.contract import (
+    ENCODE,
+    IMPUTE,
+    LOG_LIKELIHOOD,
+    RECONSTRUCT,
+    SAMPLE,
+    SEED,
+)
+from export.signatures.whole_numbers import check_whole
 
 #: Errors after which another version may have been published: what the server refuses
 #: or answers otherwise than described, and what does not fit the description.
@@ -109,10 +116,10 @@ class Client(abc.ABC):
     several requests; where a version is published in between, the first rows are
     answered by the one before, unless `version` names one.
 
-    `seed` of the methods is an int, of which `export.row_seeds.row_seeds` makes one
-    seed a row, or integers `[B]`, which are the rows' seeds themselves. A row's answer
-    depends on the row and its seed alone, so that neither `max_batch_size` nor the
-    other rows matter.
+    `seed` of the methods is an int, of which `row_seeds` of
+    `export.signatures.row_seeds` makes one seed a row, or integers `[B]`, which are the
+    rows' seeds themselves. A row's answer depends on the row and its seed alone, so
+    that neither `max_batch_size` nor the other rows matter.
 
     The methods raise `TypeError` or `ValueError` for inputs that the model can't take,
     and `export.client.ServingError` for what the server answers or fails to; after

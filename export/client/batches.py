@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export.client.values import Values, check_items, read_flag, read_values
-from export.row_seeds import row_seeds
-from export.whole_numbers import INT64, check_whole
+from export.signatures.row_seeds import row_seeds
+from export.signatures.whole_numbers import INT64, check_whole
 
 #: Beside the modalities of a batch: modality name to bool `[B]`.
 PRESENT = "present"
@@ -81,7 +81,7 @@ def read_batch(inputs: Inputs) -> Batch:
 
 
 def read_seeds(seed: Any, rows: int) -> np.ndarray:
-    """int64 `[B]`: `export.row_seeds` of an int, or integers `[B]` as they are.
+    """int64 `[B]`: `row_seeds` of an int, or integers `[B]` as they are.
 
     Raises:
       TypeError: If it is neither.

@@ -11,7 +11,7 @@ from export.client.errors import UnexpectedAnswer, make_error
 from export.client.served_model import Signature, Tensor
 from export.client.target import Target
 from export.client.values import to_numbers, to_strings
-from export.contract import FLAG_PREFIX, SEED
+from export.signatures.contract import FLAG_PREFIX, SEED
 
 Arrays = dict[str, np.ndarray]
 

@@ -36,7 +36,7 @@ from export.client.errors import (
 from export.client.feeds import Arrays
 from export.client.served_model import Signature
 from export.client.target import Target
-from export.contract import MAX_BATCH_SIZE
+from export.signatures.contract import MAX_BATCH_SIZE
 
 #: gRPC code to what it means; the rest are `ServingError`.
 MEANINGS: dict[str, type[ServingError]] = {

@@ -7,7 +7,7 @@ import numpy as np
 
 from export.client.errors import UnexpectedAnswer, make_error
 from export.client.target import Target
-from export.contract import BYTES_SUFFIX, FLAG_PREFIX
+from export.signatures.contract import BYTES_SUFFIX, FLAG_PREFIX
 
 #: TensorFlow's names of the dtypes that the contract has; strings are objects.
 DTYPES: dict[str, np.dtype] = {

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from export.contract import MAX_BATCH_SIZE
-from export.whole_numbers import INT64, check_whole
+from export.signatures.contract import MAX_BATCH_SIZE
+from export.signatures.whole_numbers import INT64, check_whole
 
 #: Seconds; sockets can't count much further.
 MAX_TIMEOUT = 86_400

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from export.contract import ENCODE, FLAG_PREFIX
-from export.examples import make_inputs, missing_patterns
-from export.signatures import make_signatures
+from export.signatures.contract import ENCODE, FLAG_PREFIX
+from export.signatures.signatures import make_signatures
+from export.verification.examples import make_inputs, missing_patterns
 from tf_mopoe.models import MultimodalVAE
 
 #: Inputs of a decoder.

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from export.errors import ExportError, UsageError
 from export.portable.networks import Network, networks_of
-from export.serving_model import serving_model
-from export.versions import flush, staged
+from export.publication.versions import flush, staged
+from export.signatures.serving_model import serving_model
 from tf_mopoe.models import MultimodalVAE
 
 #: Format to the module that knows it: EXTENSION, `convert`, `load`, `reason`.

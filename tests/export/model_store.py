@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
-from export.c_session import CSession, SessionError
-from export.contract import MAX_BATCH_SIZE
+from export.signatures.contract import MAX_BATCH_SIZE
+from export.verification.c_session import CSession, SessionError
 
 #: TF_Code, which gRPC's codes are, to its name.
 CODES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 12: "UNIMPLEMENTED", 13: "INTERNAL"}

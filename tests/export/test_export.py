@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import c_session, command, publish, session_check
-from export.signatures import make_signatures
+from export import command
+from export.publication import publish
+from export.signatures.signatures import make_signatures
+from export.verification import c_session, session_check
 from tests.tiny_models import tiny_model
 from tf_mopoe import MMJSD, MMVAE, MVAE, Modality, MoPoEVAE, nets
 from tf_mopoe.data.texts import encode_text

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from export import c_session, command
+from export import command
+from export.verification import c_session
 from tests.tiny_models import tiny_batch
 
 ROOT = pathlib.Path(__file__).parents[2]

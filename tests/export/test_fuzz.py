@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import c_session, publish
-from export.contract import FLAG_PREFIX, SAMPLE
-from export.examples import make_inputs
-from export.signatures import make_signatures
+from export.publication import publish
+from export.signatures.contract import FLAG_PREFIX, SAMPLE
+from export.signatures.signatures import make_signatures
+from export.verification import c_session
+from export.verification.examples import make_inputs
 from tests.tiny_models import tiny_modality
 from tf_mopoe import Modality, MoPoEVAE
 

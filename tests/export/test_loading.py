@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import export.portable
-from export import command, publish
+from export import command
 from export.errors import ExportError, UsageError
-from export.loading import load_run
-from export.serving_model import serving_model
+from export.publication import publish
+from export.signatures.loading import load_run
+from export.signatures.serving_model import serving_model
 from tests.tiny_models import tiny_batch, tiny_modality, tiny_model
 
 RUN = "mopoe-export: error: RUN: "
@@ -182,7 +183,7 @@ def test_what_is_not_registered_is_named_with_what_to_do(
     assert error == (
         f"{FAILED}{path}: {kind} is not known. Register it with "
         "keras.saving.register_keras_serializable, import it, load the model in "
-        "Python, and call export.publish.publish(model, ...) there.\n"
+        "Python, and call export.publication.publish.publish(model, ...) there.\n"
     )
 
 
@@ -215,7 +216,8 @@ def test_lambda_layers_are_refused_with_the_way_to_allow_them(saved):
         load_run(path)
     assert "disallowed by default. If you trust it, load it with" in str(caught.value)
     assert str(caught.value).endswith(
-        "safe_mode=False) in Python, and call export.publish.publish(model, ...) there."
+        "safe_mode=False) in Python, and call export.publication.publish.publish("
+        "model, ...) there."
     )
 
 

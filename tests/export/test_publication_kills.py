@@ -18,14 +18,14 @@ import time
 
 import pytest
 
-from export.versions import release, staged
+from export.publication.versions import release, staged
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = 50
 
 EXPORTER = """
 import hashlib, json, os, sys, time
-from export.versions import release, staged
+from export.publication.versions import release, staged
 
 print("ready", flush=True)
 while True:
@@ -142,7 +142,7 @@ def files(folder):
 
 @pytest.mark.slow
 def test_killed_commands_never_show_an_incomplete_version(tmp_path):
-    from export.publish import verify
+    from export.publication.publish import verify
     from tf_mopoe import MVAE, Modality
 
     model = MVAE([Modality("a", (3,)), Modality("b", (2,))], latent_dim=2, name="small")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export import contract
-from export import row_seeds as module
-from export.row_seeds import row_seeds
+from export.signatures import contract
+from export.signatures import row_seeds as module
+from export.signatures.row_seeds import row_seeds
 from tf_mopoe.distributions import noise
 from tf_mopoe.models import serving_inputs
 
@@ -103,7 +103,8 @@ def test_negative_rows_are_refused():
 
 def test_numpy_alone_is_imported():
     code = (
-        "import sys; import numpy; before = set(sys.modules); import export.row_seeds; "
+        "import sys; import numpy; before = set(sys.modules); "
+        "import export.signatures.row_seeds; "
         "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
         "print(sorted(new - sys.stdlib_module_names))"
     )

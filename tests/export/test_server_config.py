@@ -13,9 +13,9 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from export import server_config
-from export.contract import BATCH_SIZES
-from export.server_config import write_server_files
+from export.publication import server_config
+from export.publication.server_config import write_server_files
+from export.signatures.contract import BATCH_SIZES
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = ["batching.config", "models.config", "monitoring.config"]
@@ -195,7 +195,7 @@ def test_file_is_complete_and_on_disk_before_it_takes_its_name(tmp_path, monkeyp
 
 WRITE = """
 import pathlib, sys
-from export.server_config import write_server_files
+from export.publication.server_config import write_server_files
 serving_dir, model = pathlib.Path(sys.argv[1]), sys.argv[2]
 for number in range(5):
     folder = serving_dir / f"{model}{number}" / "1"

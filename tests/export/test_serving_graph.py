@@ -7,9 +7,15 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE
-from export.graph_lint import SIGNATURES, nodes_of
-from export.publish import publish
+from export.publication.publish import publish
+from export.signatures.contract import (
+    ENCODE,
+    IMPUTE,
+    LOG_LIKELIHOOD,
+    RECONSTRUCT,
+    SAMPLE,
+)
+from export.verification.graph_lint import SIGNATURES, nodes_of
 from tests.tiny_models import LATENT_DIM, tiny_model
 
 

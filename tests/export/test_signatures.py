@@ -9,11 +9,11 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 from scipy import stats
 
-from export import raw_inputs
 from export.errors import UsageError
-from export.examples import make_inputs, missing_patterns
-from export.raw_inputs import decode_images
-from export.signatures import check_names, make_signatures
+from export.signatures import raw_inputs
+from export.signatures.raw_inputs import decode_images
+from export.signatures.signatures import check_names, make_signatures
+from export.verification.examples import make_inputs, missing_patterns
 from tests.tiny_models import FAMILY, SIZES, tiny_batch, tiny_modality, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
 from tf_mopoe.data.texts import ALPHABET

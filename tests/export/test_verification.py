@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import session_check
-from export.contract import BATCH_SIZES
-from export.warmup_records import WARMUP, WarmupRequest, from_record, to_record
+from export.signatures.contract import BATCH_SIZES
+from export.verification import session_check
+from export.verification.warmup_records import (
+    WARMUP,
+    WarmupRequest,
+    from_record,
+    to_record,
+)
 
 VALUE = tf.TensorSpec([None, 2], tf.float32, name="a")
 FLAG = tf.TensorSpec([None], tf.bool, name="has_a")

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from export import versions
-from export.versions import locked, release, staged
+from export.publication import versions
+from export.publication.versions import locked, release, staged
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def wait_for_word(process):
 
 STAGE = """
 import pathlib, signal, sys, time
-from export.versions import staged
+from export.publication.versions import staged
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with staged(sys.argv[1]) as folder:
     (folder / "half").write_text("")
@@ -50,7 +50,7 @@ with staged(sys.argv[1]) as folder:
 
 PUBLISH = """
 import sys
-from export.versions import release, staged
+from export.publication.versions import release, staged
 base, keep = sys.argv[1], int(sys.argv[2]) or None
 for _ in range(5):
     with staged(base) as folder:
@@ -308,7 +308,7 @@ def test_lock_file_is_removed_while_it_is_held(tmp_path, monkeypatch):
 
 LOCK = """
 import os, pathlib, sys
-from export.versions import locked
+from export.publication.versions import locked
 for _ in range(200):
     with locked(pathlib.Path(sys.argv[1]) / "folder" / "lock"):
         os.close(os.open(sys.argv[1] + "/inside", os.O_CREAT | os.O_EXCL))
@@ -328,7 +328,7 @@ def test_lock_excludes_though_its_file_and_folder_come_and_go(tmp_path):
 
 
 def test_nothing_heavy_is_imported():
-    script = "import sys, export.versions, export.server_config, time; "
+    script = "import sys, export.publication.server_config; "
     script += "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     before = time.monotonic()
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

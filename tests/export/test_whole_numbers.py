@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.whole_numbers import check_whole
+from export.signatures.whole_numbers import check_whole
 
 KINDS = [int, np.int8, np.int64, np.uint8, np.array, tf.constant]
 

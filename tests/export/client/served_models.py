@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from export.publish import publish, write_saved_model
-from export.serving_model import serving_model
-from export.signatures import make_signatures
+from export.publication.publish import publish, write_saved_model
+from export.signatures.serving_model import serving_model
+from export.signatures.signatures import make_signatures
 from tests.tiny_models import tiny_modality, tiny_model
 from tf_mopoe import MMVAE, MultimodalVAE
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from export.client import AsyncGrpcClient, AsyncRestClient, GrpcClient, RestClient
-from export.row_seeds import row_seeds
+from export.signatures.row_seeds import row_seeds
 from tests.export.client.served_models import IMAGE, NUM_SAMPLES, example_batch
 
 MODELS = ("views", "mixed", "documents")

@@ -25,7 +25,7 @@ from export.client import (
     base,
     errors,
 )
-from export.row_seeds import row_seeds
+from export.signatures.row_seeds import row_seeds
 from tests.export.client.stub_session import StubSession
 from tests.export.model_store import Fault
 from tests.export.prediction_service import GrpcServer

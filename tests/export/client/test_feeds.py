@@ -17,7 +17,7 @@ from export.client.served_model import (
     parse_metadata,
 )
 from export.client.target import Target
-from export.row_seeds import row_seeds
+from export.signatures.row_seeds import row_seeds
 
 FLOAT, INT, BOOL = (np.dtype(kind) for kind in (np.float32, np.int32, np.bool_))
 SEED, STRING = Tensor(np.dtype(np.int64), ()), Tensor(np.dtype(object), ())

@@ -14,7 +14,13 @@ from export.client.async_base import AsyncClient
 from export.client.base import Client
 from export.client.errors import UnexpectedAnswer
 from export.client.target import Target
-from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE
+from export.signatures.contract import (
+    ENCODE,
+    IMPUTE,
+    LOG_LIKELIHOOD,
+    RECONSTRUCT,
+    SAMPLE,
+)
 
 X = [[1.0, 2.0]]
 

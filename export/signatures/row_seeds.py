@@ -10,7 +10,7 @@ neighbouring seeds do not share rows, as they would with s + i.
 
 import numpy as np
 
-from export.whole_numbers import INT64, check_whole
+from export.signatures.whole_numbers import INT64, check_whole
 
 #: 2^64 divided by the golden ratio, odd.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -1,9 +1,9 @@
 """Checks a SavedModel as a server would load and run it, in a process of its own.
 
-Run by `export.publish.verify`. The process imports neither Keras, nor TensorFlow
-Probability, nor the library, nor TensorFlow's Python (`import tensorflow` would import
-Keras): the SavedModel must stand alone. Prints one line; exits with 1 and says which
-check failed if anything is wrong.
+Run by `export.publication.publish.verify`. The process imports neither Keras, nor
+TensorFlow Probability, nor the library, nor TensorFlow's Python (`import tensorflow`
+would import Keras): the SavedModel must stand alone. Prints one line; exits with 1 and
+says which check failed if anything is wrong.
 """
 
 import pathlib
@@ -14,10 +14,24 @@ from collections.abc import Mapping
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from export.c_session import CSession, SessionError, use_protocol_buffers_alone
-from export.contract import BATCH_SIZES, FLAG_PREFIX, MAX_BATCH_SIZE
-from export.graph_lint import SIGNATURES, CheckFailed, check_form, check_ops
-from export.warmup_records import MOST_RECORDS, WARMUP, from_record, read_records
+from export.signatures.contract import BATCH_SIZES, FLAG_PREFIX, MAX_BATCH_SIZE
+from export.verification.c_session import (
+    CSession,
+    SessionError,
+    use_protocol_buffers_alone,
+)
+from export.verification.graph_lint import (
+    SIGNATURES,
+    CheckFailed,
+    check_form,
+    check_ops,
+)
+from export.verification.warmup_records import (
+    MOST_RECORDS,
+    WARMUP,
+    from_record,
+    read_records,
+)
 
 EXAMPLES = pathlib.PurePath("assets.extra", "examples.npz")
 FOREIGN = ("keras", "tf_keras", "tensorflow_probability", "tf_mopoe", "trainers")

@@ -23,7 +23,7 @@ UNKNOWN = re.compile(
     r"|\b([Cc]lass|[Ff]unction) '(?:[^'>]*>)?([^']+)'[^'\n]* not known"
 )
 #: What to do about a model that the command can't load.
-PUBLISH = "in Python, and call export.publish.publish(model, ...) there"
+PUBLISH = "in Python, and call export.publication.publish.publish(model, ...) there"
 REMEDIES = {
     "unknown": f", import it, load the model {PUBLISH}",
     "unsafe": " If you trust it, load it with keras.saving.load_model(..., "

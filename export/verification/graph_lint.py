@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from export.contract import (
+from export.signatures.contract import (
     BYTES_SUFFIX,
     ENCODE,
     FLAG_PREFIX,

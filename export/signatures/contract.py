@@ -16,7 +16,7 @@ FLAG_PREFIX = "has_"
 #: After the name of an image modality that is sent as a JPEG or PNG file.
 BYTES_SUFFIX = "_bytes"
 #: int64 `[B]`: a row's answer depends on the row and its seed alone. Clients make the
-#: seeds of one int by `export.row_seeds`.
+#: seeds of one int by `export.signatures.row_seeds`.
 SEED = "seed"
 
 #: Sizes to which a batching server pads; warm-up records have each.

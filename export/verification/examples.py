@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from export.contract import BYTES_SUFFIX, FLAG_PREFIX, MAX_BATCH_SIZE, SEED
 from export.errors import ExportError
-from export.session_check import EXAMPLES
-from export.signatures import Signature
+from export.signatures.contract import BYTES_SUFFIX, FLAG_PREFIX, MAX_BATCH_SIZE, SEED
+from export.signatures.signatures import Signature
+from export.verification.session_check import EXAMPLES
 from tf_mopoe.data.texts import ALPHABET
 from tf_mopoe.models import MultimodalVAE
 

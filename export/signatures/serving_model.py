@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from export.errors import ExportError
-from export.loading import reason
+from export.signatures.loading import reason
 from tf_mopoe.models import MultimodalVAE
 
 #: Dtypes of 16 bits, and policies of layers that compute in them.

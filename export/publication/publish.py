@@ -10,21 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
-from export.contract import NUM_SAMPLES
 from export.errors import ExportError, UsageError
-from export.examples import write_examples
-from export.server_config import write_server_files
-from export.serving_model import serving_model
-from export.signatures import Signature, make_signatures
-from export.versions import release, staged
-from export.warmup import write_warmup
-from export.whole_numbers import check_whole
+from export.publication.server_config import write_server_files
+from export.publication.versions import release, staged
+from export.publication.warmup import write_warmup
+from export.signatures.contract import NUM_SAMPLES
+from export.signatures.serving_model import serving_model
+from export.signatures.signatures import Signature, make_signatures
+from export.signatures.whole_numbers import check_whole
+from export.verification.examples import write_examples
 from tf_mopoe.models import MultimodalVAE
 
 #: What the verifying process runs, with the folder of this package's parent in front.
 CHECK = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from export.session_check import main; sys.exit(main(sys.argv[2:]))"
+    "from export.verification.session_check import main; sys.exit(main(sys.argv[2:]))"
 )
 
 
@@ -42,13 +42,13 @@ def publish(
     The version is one more than the highest that is there. Until it is complete and
     has passed, it lies in a folder whose name starts with a dot, which servers ignore.
     Several exporters may publish at once. The server's configuration files in
-    SERVING_DIR are brought up to date; see `export.server_config`.
+    SERVING_DIR are brought up to date; see `export.publication.server_config`.
 
     Args:
       model: The model; call this outside of a strategy's scope.
       serving_dir: Where TensorFlow Serving finds its models.
       keep: Number of newest versions to keep, at least 1; None for all.
-      image_bytes, text_strings, num_samples: See `export.signatures.make_signatures`.
+      image_bytes, text_strings, num_samples: See `make_signatures`.
 
     Returns:
       The version's folder.
@@ -133,7 +133,7 @@ def verify(folder: str | os.PathLike[str]) -> str:
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("PYTHONPATH", None)
-    parent = pathlib.Path(__file__).parents[1]
+    parent = pathlib.Path(__file__).parents[2]
     result = subprocess.run(
         [sys.executable, "-I", "-W", "ignore", "-c", CHECK, str(parent), str(folder)],
         capture_output=True,

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 
 from export.errors import ExportError
-from export.whole_numbers import check_whole
+from export.signatures.whole_numbers import check_whole
 
 #: Folders that no server looks at: being written, or being deleted.
 PREFIX = ".mopoe-"

@@ -1,7 +1,7 @@
 """The signatures that are served: functions of flat, named, batched tensors.
 
-Names are in `export.contract`. A row with NaN or infinity in a modality that is present
-is answered with NaN. What is finite always has an answer: a class that the model does
+Names are in `export.signatures.contract`. A row with NaN or infinity in a modality that
+is present yields NaN. What is finite always has an answer: a class that the model does
 not know counts as absent, and log p of a value outside the likelihood's support is
 -infinity. No row touches another's answer; but an image file that is damaged in its
 middle fails the batch, as TensorFlow's decoders do.
@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from export.contract import (
+from export.errors import UsageError
+from export.signatures.contract import (
     BYTES_SUFFIX,
     ENCODE,
     FLAG_PREFIX,
@@ -25,9 +26,13 @@ from export.contract import (
     SAMPLE,
     SEED,
 )
-from export.errors import UsageError
-from export.raw_inputs import check_image, check_text, decode_images, decode_text
-from export.whole_numbers import check_whole
+from export.signatures.raw_inputs import (
+    check_image,
+    check_text,
+    decode_images,
+    decode_text,
+)
+from export.signatures.whole_numbers import check_whole
 from tf_mopoe.models import MultimodalVAE
 from tf_mopoe.models.serving_inputs import (
     Request,

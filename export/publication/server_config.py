@@ -4,8 +4,8 @@ import json
 import os
 import pathlib
 
-from export.contract import BATCH_SIZES, MAX_BATCH_SIZE
-from export.versions import LOCK, flush, is_version, locked
+from export.publication.versions import LOCK, flush, is_version, locked
+from export.signatures.contract import BATCH_SIZES, MAX_BATCH_SIZE
 
 #: First line of a file that may be written anew.
 MARK = (

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from export.contract import BATCH_SIZES, BYTES_SUFFIX
-from export.signatures import Signature
-from export.warmup_records import WARMUP, WarmupRequest, to_record
+from export.signatures.contract import BATCH_SIZES, BYTES_SUFFIX
+from export.signatures.signatures import Signature
+from export.verification.warmup_records import WARMUP, WarmupRequest, to_record
 from tf_mopoe.models import MultimodalVAE
 
 
