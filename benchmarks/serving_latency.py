@@ -27,8 +27,8 @@ from export.signatures.contract import BATCH_SIZES, MAX_BATCH_SIZE, RECONSTRUCT
 from export.signatures.loading import load_run
 from export.signatures.serving_model import serving_model
 from export.signatures.signatures import Signature, make_signatures
-from export.verification.c_session import CSession
 from export.verification.examples import make_inputs
+from export.verification.session import ServingSession
 from tf_mopoe import Modality, MoPoEVAE
 
 BARE = "bare_networks"
@@ -78,11 +78,11 @@ def bare_networks(model) -> Signature:
     return Signature(run, inputs)
 
 
-def load_session(model, signatures) -> CSession:
-    """The signatures in a Session of the C API."""
+def load_session(model, signatures) -> ServingSession:
+    """The signatures in a Session."""
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(model, signatures, pathlib.Path(folder))
-        return CSession(folder)
+        return ServingSession(folder)
 
 
 def requests(model, signatures, rows: int) -> dict[str, np.ndarray]:
@@ -91,7 +91,7 @@ def requests(model, signatures, rows: int) -> dict[str, np.ndarray]:
     return make_inputs(model, signatures, present, np.random.default_rng(0))
 
 
-def runner(session: CSession, name: str, inputs):
+def runner(session: ServingSession, name: str, inputs):
     """One request, as a function of nothing."""
     signature = session.signatures[name]
     feed = {key: inputs[key] for key in signature.inputs}
@@ -105,7 +105,9 @@ def milliseconds(function) -> float:
     return 1000.0 * (time.perf_counter() - started)
 
 
-def print_latencies(session: CSession, name: str, model, signatures, rounds) -> None:
+def print_latencies(
+    session: ServingSession, name: str, model, signatures, rounds
+) -> None:
     """p50, p99 and rows a second by batch size."""
     for rows in BATCH_SIZES:
         function = runner(session, name, requests(model, signatures, rows))
@@ -117,7 +119,7 @@ def print_latencies(session: CSession, name: str, model, signatures, rounds) -> 
         print(f"{name:16} {rows:5} {p50:10.2f} {p99:10.2f} {rate:10.0f}", flush=True)
 
 
-def print_overhead(session: CSession, model, signatures, rounds: int) -> None:
+def print_overhead(session: ServingSession, model, signatures, rounds: int) -> None:
     """The median ratio of `serving_default` to the bare networks."""
     inputs = requests(model, signatures, MAX_BATCH_SIZE)
     served, bare = (runner(session, name, inputs) for name in (RECONSTRUCT, BARE))

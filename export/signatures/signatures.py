@@ -3,7 +3,7 @@
 Names are in `export.signatures.contract`. A row with NaN or infinity in a modality that
 is present yields NaN. What is finite always has an answer: a class that the model does
 not know counts as absent, and log p of a value outside the likelihood's support is
--infinity. No row touches another's answer; but an image file that is damaged in its
+-infinity. No row changes another's answer; but an image file that is damaged in its
 middle fails the batch, as TensorFlow's decoders do.
 """
 
@@ -14,49 +14,29 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from export.errors import UsageError
-from export.signatures.contract import (
-    BYTES_SUFFIX,
-    ENCODE,
-    FLAG_PREFIX,
-    IMPUTE,
-    LOG_LIKELIHOOD,
-    MAX_SAMPLES,
-    NUM_SAMPLES,
-    RECONSTRUCT,
-    SAMPLE,
-    SEED,
-)
-from export.signatures.raw_inputs import (
-    check_image,
-    check_text,
-    decode_images,
-    decode_text,
-)
+from export.signatures import contract, model_access, raw_inputs
 from export.signatures.whole_numbers import check_whole
 from tf_mopoe.models import MultimodalVAE
-from tf_mopoe.models.serving_inputs import (
-    Request,
-    Tensors,
-    flag_spec,
-    read_request,
-    value_spec,
-    with_nan,
-)
 
 
 class Signature(NamedTuple):
-    """One endpoint: a function of the flat inputs, and their specifications."""
+    """One endpoint: a function of the flat inputs, and their specifications.
 
-    function: Callable[[Tensors], Tensors]
+    Example:
+        encode = make_signatures(model)["encode"]
+        encode.function({key: tensors[key] for key in encode.inputs})["loc"]
+    """
+
+    function: Callable[[model_access.Tensors], model_access.Tensors]
     inputs: dict[str, tf.TensorSpec]
 
 
 def make_signatures(
     model: MultimodalVAE,
     *,
-    image_bytes: Sequence[str] = (),
-    text_strings: Sequence[str] = (),
-    num_samples: int = NUM_SAMPLES,
+    image_bytes: Iterable[str] = (),
+    text_strings: Iterable[str] = (),
+    num_samples: int = contract.NUM_SAMPLES,
 ) -> dict[str, Signature]:
     """The signatures of a model, by name.
 
@@ -73,124 +53,121 @@ def make_signatures(
         `[B]`, resized to the model's shape, in [0, 1].
       text_strings: Modalities that come as strings `[B]`, in the symbols of
         `tf_mopoe.data.texts`.
-      num_samples: K, number of importance samples of `log_likelihood`.
+      num_samples: Number of importance samples K of `log_likelihood`.
 
     Raises:
-      TypeError, ValueError: If `num_samples` is no whole number from 1 to a million, or
+      TypeError, ValueError: If `num_samples` is not an integer from 1 to a million, or
         names do not come as a sequence.
       UsageError: If a modality is not as described.
+
+    Example:
+      >>> from tf_mopoe import Modality, MoPoEVAE
+      >>> model = MoPoEVAE([Modality("table", (5,))], latent_dim=2)
+      >>> sorted(make_signatures(model)["impute"].inputs)
+      ['has_table', 'seed', 'table']
     """
-    num_samples = check_whole("num_samples", num_samples, least=1, most=MAX_SAMPLES)
-    check_names(model.modality_names)
-    images = _check_chosen("image_bytes", image_bytes, model)
-    texts = _check_chosen("text_strings", text_strings, model)
+    num_samples = check_whole(
+        "num_samples", num_samples, minimum=1, maximum=contract.MAX_SAMPLES
+    )
+    names = [field.name for field in model_access.fields_of(model)]
+    check_names(names)
+    images = _check_chosen("image_bytes", image_bytes, names)
+    texts = _check_chosen("text_strings", text_strings, names)
     if both := sorted(images & texts):
         raise UsageError(f"image_bytes and text_strings both name {both}. Choose one.")
     raw = _RawInputs(model, images, texts)
-    seed = {SEED: tf.TensorSpec([None], tf.int64, name=SEED)}
+    seed = {contract.SEED: tf.TensorSpec([None], tf.int64, name=contract.SEED)}
 
-    def reconstruct(flat):
-        request = raw.read(flat)
-        return with_nan(~request.finite, model.reconstruct(request.batch))
+    def signature(name: str, answer: Callable) -> Signature:
+        def function(flat: model_access.Tensors) -> model_access.Tensors:
+            request = raw.read(flat)
+            return model_access.with_nan(
+                ~request.finite, answer(request, flat.get(contract.SEED))
+            )
 
-    def encode(flat):
-        request = raw.read(flat)
-        q = model.posterior_of(request.batch)
-        return with_nan(~request.finite, {"loc": q.mean(), "scale": q.stddev()})
+        is_random = name not in (contract.RECONSTRUCT, contract.ENCODE)
+        return Signature(function, {**raw.inputs, **(seed if is_random else {})})
 
-    def impute(flat):
-        request = raw.read(flat)
-        answer = model.impute_by_row(request.batch, flat[SEED])
-        return with_nan(~request.finite, answer)
-
-    def log_likelihood(flat):
-        request = raw.read(flat)
-        value = model.log_likelihood_by_row(request.batch, flat[SEED], num_samples)
-        value = tf.where(
-            request.supported, value, tf.constant(-float("inf"), tf.float64)
-        )
-        return with_nan(~request.finite, {LOG_LIKELIHOOD: value})
-
-    return {
-        RECONSTRUCT: Signature(reconstruct, raw.inputs),
-        ENCODE: Signature(encode, raw.inputs),
-        IMPUTE: Signature(impute, {**raw.inputs, **seed}),
-        SAMPLE: Signature(lambda flat: model.sample_by_row(flat[SEED]), seed),
-        LOG_LIKELIHOOD: Signature(log_likelihood, {**raw.inputs, **seed}),
-    }
+    answers = model_access.answers_of(model, num_samples)
+    signatures = {name: signature(name, answer) for name, answer in answers.items()}
+    signatures[contract.SAMPLE] = Signature(
+        lambda flat: model_access.sample(model, flat[contract.SEED]), seed
+    )
+    return signatures
 
 
 def _check_chosen(
-    field: str, names: Iterable[str], model: MultimodalVAE
+    argument: str, names: Iterable[str], known: Sequence[str]
 ) -> frozenset[str]:
     if isinstance(names, str):
-        raise TypeError(f"`{field}` must be a list of names. Received: {names!r}.")
+        raise TypeError(f"`{argument}` must be a list of names. Received: {names!r}.")
     chosen = frozenset(names)
-    if unknown := sorted(chosen - set(model.modality_names), key=str):
-        raise UsageError(
-            f"{field} names {unknown}; this model has {list(model.modality_names)}."
-        )
+    if unknown := sorted(chosen - set(known), key=str):
+        raise UsageError(f"{argument} names {unknown}; this model has {list(known)}.")
     return chosen
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises UsageError for names that TensorFlow can't serve, or that would clash."""
+    """Raises UsageError if TensorFlow can't serve a name, or two would clash."""
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
             raise UsageError(
                 f"modality {name!r} can't be served: TensorFlow takes as names of "
                 "inputs only what Python takes as names of arguments. Rename it."
             )
-        for other in (name + BYTES_SUFFIX, name):
+        for other in (name + contract.BYTES_SUFFIX, name):
             alike = [n for n in names if n.lower() == other.lower() and n != name]
             if alike:
                 raise UsageError(
                     f"modalities {name!r} and {alike[0]!r} can't be served together: "
-                    "their inputs' names would be one to TensorFlow. Rename one."
+                    "TensorFlow would not tell their inputs' names apart. Rename one."
                 )
 
 
 class _RawInputs:
-    """The modalities' inputs, in whichever form they come.
-
-    Attributes:
-      inputs: Input name to specification.
-    """
+    """The inputs of the modalities, as values, files or strings."""
 
     def __init__(self, model, images: frozenset[str], texts: frozenset[str]):
-        self._model = model
+        self._model, self._fields = model, model_access.fields_of(model)
         self._images, self._texts = images, texts
         self.inputs: dict[str, tf.TensorSpec] = {}
-        for modality, likelihood in zip(model.modalities, model.likelihoods):
-            spec = value_spec(modality, likelihood)
-            if modality.name in self._images:
-                check_image(modality, likelihood)
-                spec = tf.TensorSpec([None], tf.string, name=spec.name + BYTES_SUFFIX)
-            elif modality.name in self._texts:
-                check_text(modality, likelihood)
-                spec = tf.TensorSpec([None], tf.string, name=spec.name)
-            flag = flag_spec(modality.name)
+        for field in self._fields:
+            spec = field.spec
+            if field.name in images:
+                raw_inputs.check_image(field)
+                spec = tf.TensorSpec(
+                    [None], tf.string, name=field.name + contract.BYTES_SUFFIX
+                )
+            elif field.name in texts:
+                raw_inputs.check_text(field)
+                spec = tf.TensorSpec([None], tf.string, name=field.name)
+            flag = model_access.flag_spec(field.name)
             self.inputs |= {spec.name: spec, flag.name: flag}
 
-    def read(self, flat: Tensors) -> Request:
-        """Values, flags and what is wrong with them.
+    def read(self, flat: model_access.Tensors) -> model_access.Request:
+        """Values, flags and what is wrong with them."""
+        flags = {f.name: flat[contract.FLAG_PREFIX + f.name] for f in self._fields}
+        values = {
+            field.name: self._value(
+                flat, field, tf.ensure_shape(flags[field.name], [None])
+            )
+            for field in self._fields
+        }
+        seeds = (
+            [tf.ensure_shape(flat[contract.SEED], [None])]
+            if contract.SEED in flat
+            else []
+        )
+        return model_access.read_request(self._model, values, flags, seeds)
 
-        Raises:
-          tf.errors.InvalidArgumentError: When run, if an input's shape is wrong.
-        """
-        model, values = self._model, {}
-        flags = {name: flat[FLAG_PREFIX + name] for name in model.modality_names}
-        for modality, likelihood in zip(model.modalities, model.likelihoods):
-            flag = tf.ensure_shape(flags[modality.name], [None])
-            values[modality.name] = self._value(flat, modality, likelihood, flag)
-        seeds = [tf.ensure_shape(flat[SEED], [None])] if SEED in flat else []
-        return read_request(model, values, flags, seeds)
-
-    def _value(self, flat, modality, likelihood, flag):
-        if modality.name in self._images:
-            files = tf.ensure_shape(flat[modality.name + BYTES_SUFFIX], [None])
-            return decode_images(files, flag, modality.event_shape)
-        if modality.name in self._texts:
-            text = tf.ensure_shape(flat[modality.name], [None])
-            return decode_text(text, modality, likelihood)
-        return flat[modality.name]
+    def _value(
+        self, flat: model_access.Tensors, field: model_access.Field, flag: tf.Tensor
+    ) -> tf.Tensor:
+        if field.name in self._images:
+            files = tf.ensure_shape(flat[field.name + contract.BYTES_SUFFIX], [None])
+            return raw_inputs.decode_images(files, flag, field.event_shape)
+        if field.name in self._texts:
+            return raw_inputs.decode_text(
+                tf.ensure_shape(flat[field.name], [None]), field
+            )
+        return flat[field.name]

@@ -1,4 +1,4 @@
-"""Whole numbers as arguments: one rule for the client and the exporter."""
+"""The check of integer arguments, for the client and the exporter."""
 
 import operator
 from typing import Any
@@ -8,19 +8,26 @@ INT64 = -(2**63), 2**63 - 1
 
 
 def check_whole(
-    name: str, value: Any, *, least: int | None = None, most: int | None = None
+    name: str, value: Any, *, minimum: int = 0, maximum: int | None = None
 ) -> int:
-    """`value` as an int.
+    """`value` as an int of Python.
 
     Args:
       name: Name of the argument, for messages.
       value: An int, or an integer of NumPy; not a bool, a float or a string.
-      least: Smallest value that is taken; None for no limit.
-      most: Largest value that is taken; None for no limit.
+      minimum: Smallest value allowed.
+      maximum: Largest value allowed; None for no limit.
 
     Raises:
-      TypeError: If it is no whole number.
-      ValueError: If it is below `least` or above `most`.
+      TypeError: If it is not an integer.
+      ValueError: If it is out of range.
+
+    Example:
+      >>> check_whole("keep", 3, minimum=1)
+      3
+      >>> check_whole("keep", 0, minimum=1)
+      Traceback (most recent call last):
+      ValueError: `keep` must be 1 or more. Received: 0.
     """
     try:
         # Bools of tensors have an __index__, as those of Python do.
@@ -29,10 +36,10 @@ def check_whole(
         whole = operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be an int. Received: {value!r}.") from None
-    if least is not None and whole < least:
-        limit = "fit into int64" if least == INT64[0] else f"be {least} or more"
-        raise ValueError(f"`{name}` must {limit}. Received: {value}.")
-    if most is not None and whole > most:
-        limit = "fit into int64" if most == INT64[1] else f"be {most} or less"
+    if whole < minimum or (maximum is not None and whole > maximum):
+        limit = f"{minimum} or more" if whole < minimum else f"{maximum} or less"
+        limit = f"be {limit}"
+        if (minimum if whole < minimum else maximum) in INT64:
+            limit = "fit into int64"
         raise ValueError(f"`{name}` must {limit}. Received: {value}.")
     return whole

@@ -13,6 +13,8 @@ from tf_mopoe import Modality, MoPoEVAE
 
 openvino = pytest.importorskip("openvino", reason="pip install tf-mopoe[openvino]")
 
+pytestmark = pytest.mark.integration
+
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
