@@ -26,5 +26,8 @@ setup(
         "export",
         "export.client",
         "export.portable",
+        "export.publication",
+        "export.signatures",
+        "export.verification",
     ],
 )

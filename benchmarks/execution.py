@@ -11,10 +11,11 @@ import argparse
 import statistics
 import time
 
-from trainers.config import parse_assignments
 from trainers.config_file import choose
 from trainers.strategy import make_workers
 from trainers.training import load_training, make_model
+
+from trainers.config import parse_assignments
 
 KINDS = ("graph", "xla", "eager")
 

@@ -1,17 +1,16 @@
-"""Latency of the served signatures in a TensorFlow Session, and their overhead.
+"""Times the served signatures through TensorFlow's Session, and what they add.
 
     python benchmarks/serving_latency.py [--run RUN] [--rounds 30] [--samples 100]
         [--signatures encode ...] [--overhead-only]
 
-For each signature and batch size the table has p50 and p99 of the time of a request,
-and rows a second of one client that waits for each answer. The models are PolyMNIST's
-(five modalities of 28 x 28 x 3, latent of 512), and one of two tables of 10 columns,
-latent of 8; or that of RUN.
+For each signature and batch size: p50 and p99 of a request's time, and rows a second of
+one client that waits for each answer. The models: PolyMNIST's (five modalities of
+28 x 28 x 3, latent of 512), and two tables of 10 columns, latent of 8; or RUN's.
 
 The overhead is that of `serving_default` at batch 64 over the bare networks: the same
 encoders, expert heads and decoders with the same weights, in the same Session, without
-flags, checks, fusion and likelihoods. The two alternate, and the ratio is the median of
-the ratios of pairs, so that it does not depend on the machine's speed.
+flags, checks, fusion and likelihoods. Both run in turn; the ratio is the median of the
+pairs', so that it holds when the machine's speed drifts.
 """
 
 import argparse
@@ -23,17 +22,17 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from export.c_session import CSession
-from export.contract import BATCH_SIZES, MAX_BATCH_SIZE, RECONSTRUCT
-from export.examples import make_inputs
-from export.loading import load_run
-from export.publish import write_saved_model
-from export.serving_model import serving_model
-from export.signatures import Signature, make_signatures
+from export.publication.publish import write_saved_model
+from export.signatures.contract import BATCH_SIZES, MAX_BATCH_SIZE, RECONSTRUCT
+from export.signatures.loading import load_run
+from export.signatures.serving_model import serving_model
+from export.signatures.signatures import Signature, make_signatures
+from export.verification.examples import make_inputs
+from export.verification.session import ServingSession
 from tf_mopoe import Modality, MoPoEVAE
 
 BARE = "bare_networks"
-#: Number of requests before the first that is timed.
+#: Requests that are made before any is timed.
 WARM_UP = 3
 
 
@@ -45,13 +44,13 @@ def polymnist() -> MoPoEVAE:
 
 
 def tables() -> MoPoEVAE:
-    """Two small tables with tiny networks."""
+    """Two small tables, of which networks are next to nothing."""
     modalities = [Modality("a", (10,)), Modality("b", (10,))]
     return MoPoEVAE(modalities, 8, seed=0, name="tables")
 
 
 def bare_networks(model) -> Signature:
-    """Encoders, heads and decoders only, joined by a mean."""
+    """Encoders, heads and decoders alone, joined by a mean."""
     served = make_signatures(model)[RECONSTRUCT].inputs
     inputs = {name: served[name] for name in model.modality_names}
 
@@ -68,7 +67,7 @@ def bare_networks(model) -> Signature:
             scales.append(q.log_scale)
             if name in model.networks.style_experts:
                 styles[name] = model.networks.style_experts[name](features).loc
-        # The scales have to be computed, but should have no effect.
+        # The scales must be computed, and must not count.
         z = tf.add_n(locs) / len(locs) + 1e-3 * tf.add_n(scales)
         parts = {name: [z] for name in model.modality_names}
         for name, style in styles.items():
@@ -83,21 +82,21 @@ def bare_networks(model) -> Signature:
     return Signature(run, inputs)
 
 
-def load_session(model, signatures) -> CSession:
-    """Loads the signatures into a Session of the C API."""
+def load_session(model, signatures) -> ServingSession:
+    """The signatures in a Session."""
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(model, signatures, pathlib.Path(folder))
-        return CSession(folder)
+        return ServingSession(folder)
 
 
 def requests(model, signatures, rows: int) -> dict[str, np.ndarray]:
-    """Inputs of one request of any signature, with all modalities present."""
+    """One request's inputs, of any signature; everything is present."""
     present = np.ones([rows, len(model.modalities)], bool)
     return make_inputs(model, signatures, present, np.random.default_rng(0))
 
 
-def runner(session: CSession, name: str, inputs):
-    """A function without arguments that makes one request."""
+def runner(session: ServingSession, name: str, inputs):
+    """One request, as a function of nothing."""
     signature = session.signatures[name]
     feed = {key: inputs[key] for key in signature.inputs}
     return lambda: session.run(signature, feed)
@@ -110,7 +109,9 @@ def milliseconds(function) -> float:
     return 1000.0 * (time.perf_counter() - started)
 
 
-def print_latencies(session: CSession, name: str, model, signatures, rounds) -> None:
+def print_latencies(
+    session: ServingSession, name: str, model, signatures, rounds
+) -> None:
     """p50, p99 and rows a second by batch size."""
     for rows in BATCH_SIZES:
         function = runner(session, name, requests(model, signatures, rows))
@@ -122,7 +123,7 @@ def print_latencies(session: CSession, name: str, model, signatures, rounds) -> 
         print(f"{name:16} {rows:5} {p50:10.2f} {p99:10.2f} {rate:10.0f}", flush=True)
 
 
-def print_overhead(session: CSession, model, signatures, rounds: int) -> None:
+def print_overhead(session: ServingSession, model, signatures, rounds: int) -> None:
     """The median ratio of `serving_default` to the bare networks."""
     inputs = requests(model, signatures, MAX_BATCH_SIZE)
     served, bare = (runner(session, name, inputs) for name in (RECONSTRUCT, BARE))
@@ -142,12 +143,10 @@ def print_overhead(session: CSession, model, signatures, rounds: int) -> None:
 def main() -> None:
     """Prints a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", help="folder of a run whose model is timed")
+    parser.add_argument("--run", help="a run folder, whose model is timed")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument(
-        "--samples", type=int, default=100, help="samples of log_likelihood"
-    )
-    parser.add_argument("--signatures", nargs="+", help="default: all")
+    parser.add_argument("--samples", type=int, default=100, help="of log_likelihood")
+    parser.add_argument("--signatures", nargs="+", help="by default all")
     parser.add_argument("--overhead-only", action="store_true")
     options = parser.parse_args()
     models = [load_run(options.run)] if options.run else [tables(), polymnist()]

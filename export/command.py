@@ -8,21 +8,22 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from export.contract import MAX_SAMPLES, NUM_SAMPLES
 from export.errors import ExportError, UsageError
-from export.loading import load_run
-from export.whole_numbers import check_whole
+from export.signatures.contract import MAX_SAMPLES, NUM_SAMPLES
+from export.signatures.loading import load_run
+from export.signatures.whole_numbers import check_whole
 
-#: Signals at which nothing is left behind, Ctrl-C beside them.
+#: Signals after which nothing is left behind, besides Ctrl-C.
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
-#: Of `export.publish.publish`.
+#: Options of `export.publication.publish.publish`.
 SERVING_OPTIONS = ("keep", "image_bytes", "text_strings", "num_samples")
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Exits with code 2 and one line, without the usage in front."""
+    """Exits with code 2 and one line, without the usage before it."""
 
     def error(self, message: str) -> NoReturn:
+        """Prints the line and exits."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -37,54 +38,44 @@ def make_parser() -> ArgumentParser:
         "its networks into OUT for another runtime. RUN is a run's folder, or a file "
         "that model.save('model.keras') wrote.",
     )
-    parser.add_argument(
-        "run", metavar="RUN", nargs="?", help="a run's folder, or a .keras file"
-    )
-    parser.add_argument(
-        "serving_dir", metavar="SERVING_DIR", nargs="?", help="where models are served"
-    )
-    parser.add_argument(
-        "--keep",
-        metavar="N",
-        type=_count(),
-        help="delete all but the N newest versions",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("run", metavar="RUN", nargs="?", help="a run's folder, or a .keras file")
+    add("serving_dir", metavar="SERVING_DIR", nargs="?", help="folder of served models")
+    add("--keep", metavar="N", type=_count(), help="keep only the N newest versions")
+    add(
         "--image-bytes",
         metavar="MODALITY",
         nargs="+",
         help="images that requests send as JPEG or PNG files, as <modality>_bytes",
     )
-    parser.add_argument(
+    add(
         "--text-strings",
         metavar="MODALITY",
         nargs="+",
         help="texts that requests send as strings",
     )
-    parser.add_argument(
+    add(
         "--num-samples",
         metavar="K",
         type=_count(MAX_SAMPLES),
         help=f"importance samples of log_likelihood (default: {NUM_SAMPLES})",
     )
-    parser.add_argument(
+    add(
         "--format",
         choices=["litert", "onnx"],
         help="write encoder and decoders for another runtime into a new folder OUT",
     )
-    parser.add_argument(
-        "--verify", metavar="VERSION_DIR", help="check a version that is there"
-    )
+    add("--verify", metavar="VERSION_DIR", help="check a published version")
     return parser
 
 
-def _count(most: int | None = None) -> Callable[[str], int]:
-    """Reads a whole number from 1 to `most`."""
-    limit = "from 1" if most is None else f"from 1 to {most}"
+def _count(maximum: int | None = None) -> Callable[[str], int]:
+    """A reader of integers from 1 to `maximum`."""
+    limit = "from 1" if maximum is None else f"from 1 to {maximum}"
 
     def read(text: str) -> int:
         try:
-            return check_whole("number", int(text), least=1, most=most)
+            return check_whole("number", int(text), minimum=1, maximum=maximum)
         except ValueError:
             message = f"must be a whole number {limit}, not {text[:40]!r}"
             raise argparse.ArgumentTypeError(message) from None
@@ -93,7 +84,7 @@ def _count(most: int | None = None) -> Callable[[str], int]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Exports or verifies, and prints what was done."""
+    """Exports or verifies, and prints the result."""
     chosen = {
         field: getattr(options, field)
         for field in SERVING_OPTIONS
@@ -104,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
             raise UsageError("--verify takes a version's folder and nothing else.")
         if not pathlib.Path(options.verify, "saved_model.pb").is_file():
             raise UsageError(f"--verify: {options.verify} holds no SavedModel.")
-        from export.publish import verify
+        from export.verification.verify import verify
 
         print(f"{options.verify}: {verify(options.verify)}")
         return
@@ -112,11 +103,11 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError("RUN and SERVING_DIR are required, before the options.")
     if options.format is not None and chosen:
         field = next(iter(chosen)).replace("_", "-")
-        raise UsageError(f"--{field} is of no use with --format.")
+        raise UsageError(f"--{field} can't be used with --format.")
     model = load_run(options.run)
-    from export.publish import publish
-
     if options.format is None:
+        from export.publication.publish import publish
+
         print(f"Published {publish(model, options.serving_dir, **chosen)}")
         return
     from export.portable import write_portable
@@ -129,7 +120,11 @@ def _stop(*_) -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Runs the command; the exit code.
+
+    Example:
+        main(["runs/polydigits", "serving", "--keep", "3"])
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     options = make_parser().parse_args(arguments)
     before = {kind: signal.signal(kind, _stop) for kind in STOPPING}
@@ -139,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mopoe-export: error: {error}", file=sys.stderr)
         return 2
     except (ExportError, OSError, KeyboardInterrupt) as error:
-        said = error if str(error) else "interrupted."
-        print(f"mopoe-export: failed: {said}", file=sys.stderr)
+        message = error if str(error) else "interrupted."
+        print(f"mopoe-export: failed: {message}", file=sys.stderr)
         return 1
     finally:
         for kind, handler in before.items():

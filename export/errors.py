@@ -1,9 +1,15 @@
-"""What can go wrong in an export, and how the command says so."""
+"""The errors of an export, and the exit codes that they lead to."""
 
 
 class UsageError(Exception):
-    """Wrong usage: one line that names the argument; exit code 2."""
+    """Wrong usage, in one line that names the argument; exit code 2.
+
+    Example: `UsageError("RUN: runs/a does not exist.")`
+    """
 
 
 class ExportError(Exception):
-    """The export failed; exit code 1."""
+    """A failed export; exit code 1.
+
+    Example: `ExportError("verification failed: signature 'encode' is missing")`
+    """

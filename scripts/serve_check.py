@@ -1,9 +1,10 @@
-"""The client tests against a real TensorFlow Serving, where there is one.
+"""Runs the client tests against a real TensorFlow Serving, if one is installed.
 
-Takes `tensorflow_model_server` from PATH, else Docker, whose image TF_SERVING_IMAGE
-names (tensorflow/serving:latest). Publishes the tests' models into a temporary folder,
-starts the server on free ports with the configuration files of the export, runs the
-tests and stops it. Exits with their code; says "not run" where there is neither.
+Uses `tensorflow_model_server` from PATH, else Docker with the image TF_SERVING_IMAGE
+(default: tensorflow/serving:latest). Publishes the tests' models into a temporary
+folder, starts the server on free ports with the export's configuration files, runs the
+tests and stops the server. Exits with the code of the tests; prints "not run" if
+neither is installed.
 """
 
 import contextlib
@@ -24,14 +25,14 @@ ROOT = pathlib.Path(__file__).parents[1]
 BINARY = "tensorflow_model_server"
 IMAGE = "tensorflow/serving:latest"
 TESTS = "tests/export/client"
-#: Where a container sees the served folder.
+#: Path of the served folder in a container.
 MOUNT = "/models"
-#: Seconds until all models must be loaded; an image may have to be fetched before.
-PATIENCE = 900.0
+#: Seconds until all models must be loaded; an image may have to be fetched first.
+LOADING_TIMEOUT = 900.0
 
 
 def find_server() -> tuple[str | None, list[str]]:
-    """Which kind there is, native or docker, and why not where one can't be used."""
+    """The kind of server, "native" or "docker", and the reasons against the others."""
     reasons: list[str] = []
     if shutil.which(BINARY):
         return "native", reasons
@@ -41,18 +42,18 @@ def find_server() -> tuple[str | None, list[str]]:
         return None, reasons
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
     try:
-        asked = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        result = subprocess.run(command, capture_output=True, timeout=30, check=False)
     except subprocess.TimeoutExpired:
         reasons.append("Docker's daemon does not answer")
         return None, reasons
-    if asked.returncode != 0:
+    if result.returncode != 0:
         reasons.append("Docker's daemon is not running")
         return None, reasons
     return "docker", reasons
 
 
 def server_flags(folder: str, port: int, rest_port: int) -> list[str]:
-    """Flags of `tensorflow_model_server` for what was published."""
+    """Flags of `tensorflow_model_server` for the published models."""
     return [
         f"--port={port}",
         f"--rest_api_port={rest_port}",
@@ -66,7 +67,7 @@ def server_flags(folder: str, port: int, rest_port: int) -> list[str]:
 def server_command(
     kind: str, serving_dir: pathlib.Path, port: int, rest_port: int
 ) -> list[str]:
-    """The command that starts the server and stays with it."""
+    """The command that starts the server in the foreground."""
     if kind == "native":
         return [BINARY, *server_flags(str(serving_dir), port, rest_port)]
     image = os.environ.get("TF_SERVING_IMAGE", IMAGE)
@@ -81,7 +82,7 @@ def server_command(
 
 
 def free_ports() -> tuple[int, int]:
-    """Two ports that nothing listens on."""
+    """Two unused ports."""
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):
             each.bind(("127.0.0.1", 0))
@@ -101,7 +102,7 @@ def is_loaded(address: str, model: str) -> bool:
 
 @contextlib.contextmanager
 def started(command: list[str], log: pathlib.Path) -> Iterator[subprocess.Popen]:
-    """The server, stopped on leaving."""
+    """The running server; it is stopped at the end."""
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -115,8 +116,8 @@ def started(command: list[str], log: pathlib.Path) -> Iterator[subprocess.Popen]
 
 
 def run_tests(server: subprocess.Popen, models: list[str], port: int, rest: int) -> int:
-    """Waits for the models and runs the tests; their exit code."""
-    address, until = f"127.0.0.1:{rest}", time.monotonic() + PATIENCE
+    """Waits for the models and runs the tests; returns their exit code."""
+    address, until = f"127.0.0.1:{rest}", time.monotonic() + LOADING_TIMEOUT
     while not all(is_loaded(address, model) for model in models):
         if server.poll() is not None or time.monotonic() > until:
             print("serve-check: the server did not load the models; its last lines:")
@@ -135,7 +136,7 @@ def main() -> int:
         return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.path.insert(0, str(ROOT))
-    from export.server_config import write_server_files
+    from export.publication.server_config import write_server_files
     from tests.export.client.served_models import publish_served_models
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Manifests: they parse, workers get their place, servers what the exporter writes."""
+"""The manifests: they parse, place the workers, and use the exporter's files."""
 
 import contextlib
 import http.server
@@ -13,10 +13,10 @@ import threading
 import pytest
 import yaml
 from google.protobuf import text_format
+from trainers.config_file import choose
+from trainers.strategy import _place_in_cluster
 
-from export.server_config import METRICS_PATH, write_server_files
-from trainers.fitting.strategy import read_tf_config
-from trainers.recipes.registry import choose_recipe
+from export.publication.server_config import METRICS_PATH, write_server_files
 from trainers.train import make_parser
 
 DEPLOY = pathlib.Path(__file__).parents[1] / "deploy"
@@ -24,7 +24,7 @@ DEPLOY = pathlib.Path(__file__).parents[1] / "deploy"
 
 @pytest.fixture
 def commands(tmp_path):
-    """A folder of commands that stand for those of a cluster."""
+    """A folder of substitutes for the commands of a cluster."""
 
     def write(name, text):
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
@@ -53,13 +53,11 @@ def run(command, folder, **variables):
 
 def assert_second_of_two(tf_config, arguments, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config)
-    index, workers = read_tf_config()
+    index, workers = _place_in_cluster()
     assert (index, len(workers)) == (1, 2)
     options = make_parser().parse_args(shlex.split(arguments))
     settings = dict(setting.split("=") for setting in options.settings)
-    assert (
-        choose_recipe(options.recipe, None, settings).config.strategy == "multi_worker"
-    )
+    assert choose(options.recipe, None, settings).config.strategy == "multi_worker"
 
 
 def test_kubernetes_gives_each_pod_its_place(commands, monkeypatch):
@@ -71,17 +69,17 @@ def test_kubernetes_gives_each_pod_its_place(commands, monkeypatch):
     [container] = pod["containers"]
     [variable] = container["env"]
     assert variable == {"name": "WORKERS", "value": str(workers)}
-    said = run(container["command"], commands, WORKERS="2", JOB_COMPLETION_INDEX="1")
-    assert "mopoe-train-0.mopoe-train:12345" in said[0]
-    assert_second_of_two(*said, monkeypatch)
+    lines = run(container["command"], commands, WORKERS="2", JOB_COMPLETION_INDEX="1")
+    assert "mopoe-train-0.mopoe-train:12345" in lines[0]
+    assert_second_of_two(*lines, monkeypatch)
 
 
 def test_slurm_gives_each_task_its_place(commands, monkeypatch):
     script = DEPLOY / "train-slurm.sbatch"
     variables = {"SLURM_JOB_NODELIST": "node[7,9]", "SLURM_JOB_ID": "1"}
-    said = run(["bash", str(script)], commands, **variables)
-    assert "node7:12345" in said[0]
-    assert_second_of_two(*said, monkeypatch)
+    lines = run(["bash", str(script)], commands, **variables)
+    assert "node7:12345" in lines[0]
+    assert_second_of_two(*lines, monkeypatch)
 
 
 #: Flags of tensorflow_model_server (tensorflow_serving/model_servers/main.cc).
@@ -125,7 +123,7 @@ def server_flags(arguments):
     return {name.removeprefix("--"): value for name, value in flags.items()}
 
 
-def assert_server_gets_what_is_written(arguments, mount, cores, tmp_path):
+def assert_server_reads_the_exporters_files(arguments, mount, cores, tmp_path):
     flags = server_flags(arguments)
     assert set(flags) <= set(SERVER_FLAGS)
     write_server_files(tmp_path)
@@ -148,22 +146,20 @@ def assert_server_gets_what_is_written(arguments, mount, cores, tmp_path):
     assert flags["tensorflow_inter_op_parallelism"] == cores
 
 
-def test_compose_starts_the_server_with_what_the_exporter_writes(compose, tmp_path):
+def test_compose_starts_the_server_with_the_exporters_files(compose, tmp_path):
     assert compose["entrypoint"] == ["tensorflow_model_server"]
     [volume] = compose["volumes"]
     assert volume["read_only"] is True
     cores = compose["deploy"]["resources"]["limits"]["cpus"]
     command = compose["command"]
-    assert_server_gets_what_is_written(command, volume["target"], cores, tmp_path)
+    assert_server_reads_the_exporters_files(command, volume["target"], cores, tmp_path)
     flags = server_flags(command)
     ports = [port.split(":") for port in compose["ports"]]
     assert [port[-1] for port in ports] == [flags["port"], flags["rest_api_port"]]
     assert {port[0] for port in ports} == {"127.0.0.1"}
 
 
-def test_kubernetes_starts_the_server_with_what_the_exporter_writes(
-    kubernetes, tmp_path
-):
+def test_kubernetes_starts_the_server_with_the_exporters_files(kubernetes, tmp_path):
     service, deployment = kubernetes
     spec = deployment["spec"]
     labels = spec["template"]["metadata"]["labels"]
@@ -174,12 +170,12 @@ def test_kubernetes_starts_the_server_with_what_the_exporter_writes(
     [mount] = container["volumeMounts"]
     assert mount["readOnly"]
     cores, path = container["resources"]["limits"]["cpu"], mount["mountPath"]
-    assert_server_gets_what_is_written(container["args"], path, cores, tmp_path)
+    assert_server_reads_the_exporters_files(container["args"], path, cores, tmp_path)
     [volume] = spec["template"]["spec"]["volumes"]
     assert volume["name"] == mount["name"]
 
 
-def test_kubernetes_ports_and_probes_are_the_server_s(kubernetes):
+def test_kubernetes_ports_and_probes_are_the_servers(kubernetes):
     service, deployment = kubernetes
     pod = deployment["spec"]["template"]
     [container] = pod["spec"]["containers"]
@@ -196,7 +192,7 @@ def test_kubernetes_ports_and_probes_are_the_server_s(kubernetes):
         get = container[probe]["httpGet"]
         assert re.fullmatch(METADATA, get["path"])[1]
         assert get["port"] == "rest"
-    # Not of a model: to start again doesn't help where one can't be loaded.
+    # Not of a model: a restart does not help a version that can't be loaded.
     liveness = container["livenessProbe"]["httpGet"]
     assert liveness == {"path": METRICS_PATH, "port": "rest"}
     slept = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
@@ -212,17 +208,17 @@ def test_model_is_named_in_one_place_of_the_kubernetes_manifest():
 
 @contextlib.contextmanager
 def stand_in(loaded):
-    """A server that answers as TensorFlow Serving, with or without a loaded version."""
+    """A server with the answers of TensorFlow Serving, with or without a version."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            found = self.path == "/v1/models/polymnist" or (
+            is_known = self.path == "/v1/models/polymnist" or (
                 self.path == "/v1/models/polymnist/metadata" and loaded
             )
             body = b'{"error": "200"}\n'
-            self.send_response(200 if found else 404)
+            self.send_response(200 if is_known else 404)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -260,7 +256,7 @@ def test_compose_is_healthy_only_while_a_version_is_loaded(compose):
         assert health(compose, port) == 0
     with stand_in(loaded=False) as port:
         assert health(compose, port) != 0
-    assert health(compose, port) != 0  # nobody there any more
+    assert health(compose, port) != 0  # no server any more
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert health(compose, silent.getsockname()[1]) != 0
 
@@ -272,7 +268,7 @@ def test_both_manifests_serve_with_the_same_image_and_flags(compose, kubernetes)
     assert container["args"] == compose["command"]
 
 
-def test_configurations_of_the_page_are_the_server_s():
+def test_configurations_of_the_page_parse_as_the_servers():
     config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
     page = (DEPLOY / "SERVING.md").read_text()
     blocks = re.findall(r"```proto\n(.*?)```", page, re.DOTALL)
@@ -287,7 +283,7 @@ def test_configurations_of_the_page_are_the_server_s():
         assert flag in SERVER_FLAGS
 
 
-def test_files_that_the_page_names_are_there():
+def test_files_that_the_page_names_exist():
     page = (DEPLOY / "SERVING.md").read_text()
     for name in re.findall(r"deploy/[\w.-]+", page):
         assert (DEPLOY.parent / name).is_file()

@@ -1,4 +1,4 @@
-"""`make serve-check` says why it does not run, or runs the client tests."""
+"""`make serve-check` prints why it does not run, or runs the client tests."""
 
 import os
 import pathlib
@@ -29,10 +29,10 @@ def check(path: str, *arguments: str):
     )
 
 
-def test_without_a_server_it_says_why_it_does_not_run(tmp_path):
+def test_without_a_server_the_reason_is_printed(tmp_path):
     result = check(str(tmp_path))
-    said = "not run: no tensorflow_model_server on PATH; no docker on PATH.\n"
-    assert (result.returncode, result.stdout, result.stderr) == (0, said, "")
+    message = "not run: no tensorflow_model_server on PATH; no docker on PATH.\n"
+    assert (result.returncode, result.stdout, result.stderr) == (0, message, "")
 
 
 def test_docker_without_its_daemon_is_no_server(tmp_path):
@@ -53,10 +53,10 @@ def test_docker_with_its_daemon_is_a_server(tmp_path, monkeypatch):
 
 
 def test_container_sees_the_folder_at_the_mount_and_the_ports_it_publishes(monkeypatch):
-    monkeypatch.setenv("TF_SERVING_IMAGE", "serving:here")
+    monkeypatch.setenv("TF_SERVING_IMAGE", "serving:own")
     folder = pathlib.Path("/a/b")
     command = serve_check.server_command("docker", folder, 1, 2)
-    flags = command[command.index("serving:here") + 1 :]
+    flags = command[command.index("serving:own") + 1 :]
     assert "/a/b:/models:ro" in command
     assert {"127.0.0.1:1:8500", "127.0.0.1:2:8501"} <= set(command)
     assert {"--port=8500", "--rest_api_port=8501"} <= set(flags)

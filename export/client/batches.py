@@ -1,41 +1,38 @@
-"""What a caller gives, checked as far as that goes without the server."""
+"""The batches that callers give, checked as far as possible without the server."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from export.client.values import Values, check_items, read_flag, read_values
-from export.row_seeds import row_seeds
-from export.whole_numbers import INT64, check_whole
+from export.signatures.row_seeds import row_seeds
+from export.signatures.whole_numbers import INT64, check_whole
 
-#: Beside the modalities of a batch: modality name to bool `[B]`.
+#: Key beside the modalities of a batch: modality name to bool `[B]`.
 PRESENT = "present"
 
 Inputs = Mapping[str, Any]
 
 
 class Batch(NamedTuple):
-    """Values and flags of B rows.
+    """The content of a request of B rows.
 
     Attributes:
-      values: Modality name to numbers, files or texts; those left out are missing.
-      flags: Modality name to bool `[B]`, of those for which flags were given.
-      rows: B.
+      values: Modality name to numbers, files or texts; others are missing.
+      flags: Modality name to bool `[B]`, where flags were given.
+      rows: Number of rows B.
+      seeds: int64 `[B]`; None for signatures that draw nothing.
     """
 
     values: dict[str, Values]
     flags: dict[str, np.ndarray]
     rows: int
+    seeds: np.ndarray | None = None
 
 
 def read_batch(inputs: Inputs) -> Batch:
-    """Checks containers, flags and numbers of rows.
-
-    Args:
-      inputs: Modality name to values `[B, ...]`, of one modality or more; optionally
-        `"present"`: modality name to bool `[B]`, False in rows where the values are
-        missing and may be anything.
+    """Checks containers, flags and numbers of rows; see `Client` for `inputs`.
 
     Raises:
       TypeError: If something has a type or dtype that no modality takes.
@@ -54,12 +51,11 @@ def read_batch(inputs: Inputs) -> Batch:
             f"Received: {type(present).__name__}."
         )
     given = {name: value for name, value in inputs.items() if name != PRESENT}
-    for name in present:
-        if name not in given:
-            raise ValueError(
-                f"`present` has a flag for modality {name!r}, but there are no values "
-                "for it. Leave out both, or give values and a flag."
-            )
+    for name in present.keys() - given.keys():
+        raise ValueError(
+            f"`present` has a flag for modality {name!r}, but there are no values "
+            "for it. Leave out both, or give values and a flag."
+        )
     for name, value in given.items():
         if isinstance(value, Mapping):
             raise TypeError(
@@ -70,9 +66,19 @@ def read_batch(inputs: Inputs) -> Batch:
             raise TypeError(
                 f"Modality {name!r} is None. Leave it out if it is missing in all rows."
             )
-    _check_row_labels(given, present)
+    _check_same_index(given, present)
     values = {name: read_values(name, value) for name, value in given.items()}
-    rows = _checked_rows(values)
+    counts = {name: len(value) for name, value in values.items()}
+    if not counts:
+        raise ValueError(
+            "`inputs` must hold at least one modality, or the number of rows is "
+            "unknown. To draw without any, use `sample`."
+        )
+    rows = next(iter(counts.values()))
+    if set(counts.values()) != {rows}:
+        raise ValueError(
+            f"All modalities must have the same number of rows. Received: {counts}."
+        )
     flags = {name: read_flag(name, flag, rows) for name, flag in present.items()}
     for name, items in values.items():
         if isinstance(items, list):
@@ -80,14 +86,26 @@ def read_batch(inputs: Inputs) -> Batch:
     return Batch(values, flags, rows)
 
 
+def read_seeded_batch(inputs: Inputs, seed: Any) -> Batch:
+    """As `read_batch`, with seeds; see `read_seeds`."""
+    batch = read_batch(inputs)
+    return batch._replace(seeds=read_seeds(seed, batch.rows))
+
+
+def read_draws(n: int, seed: Any) -> Batch:
+    """A batch of `n` rows in which everything is missing, with seeds."""
+    rows = check_whole("n", n)
+    return Batch({}, {}, rows, read_seeds(seed, rows))
+
+
 def read_seeds(seed: Any, rows: int) -> np.ndarray:
-    """int64 `[B]`: `export.row_seeds` of an int, or integers `[B]` as they are.
+    """int64 `[B]`: the `row_seeds` of an int, or integers `[B]` as they are.
 
     Raises:
       TypeError: If it is neither.
       ValueError: If it has another shape or does not fit into int64.
     """
-    limits = {"least": INT64[0], "most": INT64[1]}
+    limits = {"minimum": INT64[0], "maximum": INT64[1]}
     if isinstance(seed, Sequence) and not isinstance(seed, (str, bytes, bytearray)):
         # One by one: NumPy would make an int of a bool among ints.
         checked = [check_whole("seed", one, **limits) for one in seed]
@@ -107,41 +125,19 @@ def read_seeds(seed: Any, rows: int) -> np.ndarray:
             f"Received shape: {list(seeds.shape)}."
         )
     if rows:
-        check_whole("seed", seeds.max(), **limits)  # of uint64
+        check_whole("seed", seeds.max(), **limits)  # uint64 reaches further
     return seeds.astype(np.int64)
 
 
-def _check_row_labels(given: Inputs, present: Inputs) -> None:
-    """Raises ValueError where pandas columns stand in different orders."""
-    first = None
-    for label, index in _row_labels(given, present):
-        if first is None:
-            first = label, index
-        elif not first[1].equals(index):
-            raise ValueError(
-                f"{first[0]} and {label} are pandas columns with different indexes, "
-                "but rows are taken in the order in which they stand. Align them, or "
-                "give `column.to_numpy()`."
-            )
-
-
-def _row_labels(given: Inputs, present: Inputs) -> Iterator[tuple[str, Any]]:
+def _check_same_index(given: Inputs, present: Inputs) -> None:
+    """Raises ValueError if pandas columns have different indexes."""
     columns = {repr(name): value for name, value in given.items()}
     columns |= {f"`present` of {name!r}": flag for name, flag in present.items()}
-    for label, column in columns.items():
-        if hasattr(column, "iloc"):
-            yield label, column.index
-
-
-def _checked_rows(values: Mapping[str, Values]) -> int:
-    rows = {name: len(value) for name, value in values.items()}
-    if not rows:
-        raise ValueError(
-            "`inputs` must hold at least one modality, or the number of rows is "
-            "unknown. To draw without any, use `sample`."
-        )
-    if len(set(rows.values())) > 1:
-        raise ValueError(
-            f"All modalities must have the same number of rows. Received: {rows}."
-        )
-    return next(iter(rows.values()))
+    indexes = [(key, x.index) for key, x in columns.items() if hasattr(x, "iloc")]
+    for label, index in indexes[1:]:
+        if not index.equals(indexes[0][1]):
+            raise ValueError(
+                f"{indexes[0][0]} and {label} are pandas columns with different "
+                "indexes, but rows are taken in the order in which they stand. Align "
+                "them, or give `column.to_numpy()`."
+            )

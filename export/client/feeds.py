@@ -1,4 +1,4 @@
-"""From batches to the tensors that a signature takes, and back."""
+"""From batches to the tensors of a request, and from answers to arrays."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,44 +8,41 @@ import numpy as np
 
 from export.client.batches import Batch
 from export.client.errors import UnexpectedAnswer, make_error
-from export.client.served_model import Signature, Tensor
+from export.client.served_model import Signature
 from export.client.target import Target
 from export.client.values import to_numbers, to_strings
-from export.contract import FLAG_PREFIX, SEED
+from export.signatures.contract import FLAG_PREFIX, SEED
 
 Arrays = dict[str, np.ndarray]
 
 
 def make_feed(signature: Signature, batch: Batch) -> Arrays:
-    """The tensors of a request: every input but the seeds, all with B rows.
-
-    Args:
-      signature: What is asked.
-      batch: Values and flags.
-
-    Returns:
-      Input name to array; zeros, empty strings and False where something is missing.
+    """The tensors of a request of B rows; zeros, empty strings and False where missing.
 
     Raises:
-      TypeError: If something has the wrong type or dtype.
-      ValueError: If something has an unknown name or a wrong shape, or a value that is
-        present can't be sent.
+      TypeError, ValueError: If the batch does not fit the signature.
     """
     names = signature.modality_inputs()
-    _check_names(batch, list(names))
-    feed = {
-        name: np.full([batch.rows, *tensor.event_shape], _nothing(tensor), tensor.dtype)
-        for name, tensor in signature.inputs.items()
-        if name != SEED
-    }
+    for name in batch.values.keys() - names.keys():
+        close = difflib.get_close_matches(str(name), names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"Unknown modality {name!r}; the served model has {list(names)}.{hint}"
+        )
+    feed = {}
+    for name, tensor in signature.inputs.items():
+        nothing: Any = b"" if tensor.dtype == object else 0
+        feed[name] = np.full([batch.rows, *tensor.event_shape], nothing, tensor.dtype)
     for name, values in batch.values.items():
         key, flag = names[name], batch.flags.get(name)
         tensor = signature.inputs[key]
-        if _is_string(tensor):
+        if tensor.dtype == object:
             made = to_strings(name, values, flag, files=key != name)
         else:
             made = to_numbers(name, values, flag, tensor)
         feed[key], feed[FLAG_PREFIX + name] = made
+    if batch.seeds is not None:
+        feed[SEED] = batch.seeds
     return feed
 
 
@@ -57,15 +54,12 @@ def split(feed: Arrays, size: int) -> Iterator[Arrays]:
 
 
 def join(signature: Signature, parts: Sequence[Arrays]) -> Arrays:
-    """The answers of all requests as one; of none, empty arrays of the right shape."""
-    if not parts:
-        return {
-            name: np.zeros([0, *tensor.event_shape], tensor.dtype)
-            for name, tensor in signature.outputs.items()
-        }
+    """The answers of all requests as one; without any, empty arrays."""
     return {
         name: np.concatenate([part[name] for part in parts])
-        for name in signature.outputs
+        if parts
+        else np.zeros([0, *tensor.event_shape], tensor.dtype)
+        for name, tensor in signature.outputs.items()
     }
 
 
@@ -75,15 +69,15 @@ def check_answer(
     """The outputs as arrays.
 
     Raises:
-      UnexpectedAnswer: If they are not those of the signature, for so many rows.
+      UnexpectedAnswer: If names, shapes or dtypes are not those of the signature.
     """
 
-    def check(fits: bool, said: str) -> None:
-        if not fits:
-            raise make_error(UnexpectedAnswer, target, said, None)
+    def check(condition: bool, message: str) -> None:
+        if not condition:
+            raise make_error(UnexpectedAnswer, target, message)
 
-    wanted = sorted(signature.outputs)
-    check(sorted(answer) == wanted, f"the answer has {sorted(answer)}, not {wanted}")
+    names = sorted(signature.outputs)
+    check(sorted(answer) == names, f"the answer has {sorted(answer)}, not {names}")
     arrays = {}
     for name, tensor in signature.outputs.items():
         try:
@@ -93,25 +87,7 @@ def check_answer(
         expected = [rows, *tensor.event_shape]
         check(
             list(array.shape) == expected,
-            f"output {name!r} is no array of {tensor.dtype} {expected}",
+            f"output {name!r} is not an array of {tensor.dtype} {expected}",
         )
         arrays[name] = array
     return arrays
-
-
-def _check_names(batch: Batch, names: list[str]) -> None:
-    for name in batch.values:
-        if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"Unknown modality {name!r}; the served model has {names}.{hint}"
-            )
-
-
-def _is_string(tensor: Tensor) -> bool:
-    return tensor.dtype == object
-
-
-def _nothing(tensor: Tensor) -> Any:
-    return b"" if _is_string(tensor) else 0

@@ -1,5 +1,6 @@
-"""What a server says of its model: signatures, modalities, shapes and dtypes."""
+"""The server's description of a model: signatures, modalities, shapes and dtypes."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -7,9 +8,9 @@ import numpy as np
 
 from export.client.errors import UnexpectedAnswer, make_error
 from export.client.target import Target
-from export.contract import BYTES_SUFFIX, FLAG_PREFIX
+from export.signatures.contract import BYTES_SUFFIX, FLAG_PREFIX
 
-#: TensorFlow's names of the dtypes that the contract has; strings are objects.
+#: TensorFlow's names of the contract's dtypes; strings are objects.
 DTYPES: dict[str, np.dtype] = {
     "DT_FLOAT": np.dtype(np.float32),
     "DT_DOUBLE": np.dtype(np.float64),
@@ -35,27 +36,35 @@ class Signature(NamedTuple):
 
     def modality_inputs(self) -> dict[str, str]:
         """Modality name to the name of the input that holds its values."""
-        found = {}
-        for flag in self.inputs:
-            name = flag.removeprefix(FLAG_PREFIX)
-            if name == flag:
-                continue
-            for value in (name, name + BYTES_SUFFIX):
-                if value in self.inputs:
-                    found[name] = value
-        return found
+        names = [
+            flag.removeprefix(FLAG_PREFIX)
+            for flag in self.inputs
+            if flag.startswith(FLAG_PREFIX)
+        ]
+        return {
+            name: value
+            for name in names
+            for value in (name, name + BYTES_SUFFIX)
+            if value in self.inputs
+        }
 
 
 class ServedModel(NamedTuple):
-    """All signatures by name; equal where nothing has changed for a client."""
+    """A description of a model.
+
+    Attributes:
+      signatures: All signatures by name.
+      time: Time of the description, in seconds of `time.monotonic`.
+    """
 
     signatures: dict[str, Signature]
+    time: float
 
     def signature(self, name: str) -> Signature:
-        """A signature.
+        """The signature of this name.
 
         Raises:
-          ValueError: If the model has none of this name.
+          ValueError: If there is none.
         """
         if name not in self.signatures:
             raise ValueError(
@@ -69,7 +78,7 @@ def parse_metadata(metadata: Any, target: Target) -> ServedModel:
     """Reads the JSON form of GetModelMetadata's answer, of `target`.
 
     Raises:
-      UnexpectedAnswer: If it is none.
+      UnexpectedAnswer: If it has another form.
     """
     try:
         definitions = metadata["metadata"]["signature_def"]["signature_def"]
@@ -82,9 +91,9 @@ def parse_metadata(metadata: Any, target: Target) -> ServedModel:
             if not name.startswith("__")
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        said = f"the metadata can't be read, {type(error).__name__}: {error}"
-        raise make_error(UnexpectedAnswer, target, said, None) from None
-    return ServedModel(signatures)
+        message = f"the metadata can't be read, {type(error).__name__}: {error}"
+        raise make_error(UnexpectedAnswer, target, message) from None
+    return ServedModel(signatures, time.monotonic())
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:

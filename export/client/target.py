@@ -1,16 +1,16 @@
-"""Which model is asked, where, and how."""
+"""Which model a client asks, where, and how."""
 
 from typing import NamedTuple
 
-from export.contract import MAX_BATCH_SIZE
-from export.whole_numbers import INT64, check_whole
+from export.signatures.contract import MAX_BATCH_SIZE
+from export.signatures.whole_numbers import INT64, check_whole
 
-#: Seconds; sockets can't count much further.
+#: Largest timeout in seconds; sockets cannot count much further.
 MAX_TIMEOUT = 86_400
 
 
 class Target(NamedTuple):
-    """Which model is asked, where, and how.
+    """Which model a client asks, where, and how.
 
     Attributes:
       address: Address of the server.
@@ -18,8 +18,12 @@ class Target(NamedTuple):
       version: Number of the version; None for the newest (or `label`).
       label: Version label, such as "stable"; None for none.
       timeout: Seconds for one attempt.
-      retries: Attempts after the first.
+      retries: Number of attempts after the first.
       max_batch_size: Largest number of rows of one request.
+
+    Example:
+      >>> print(Target("localhost:8500", "digits", version=3))
+      model 'digits' version 3 at localhost:8500
     """
 
     address: str
@@ -31,22 +35,21 @@ class Target(NamedTuple):
     max_batch_size: int = MAX_BATCH_SIZE
 
     def __str__(self) -> str:
-        """As messages name it."""
-        wanted = "" if self.version is None else f" version {self.version}"
-        wanted += "" if self.label is None else f" label {self.label!r}"
-        return f"model {self.model!r}{wanted} at {self.address}"
+        """The form that error messages use."""
+        which = "" if self.version is None else f" version {self.version}"
+        which += "" if self.label is None else f" label {self.label!r}"
+        return f"model {self.model!r}{which} at {self.address}"
 
     def checked(self) -> "Target":
-        """The same with Python's numbers; refuses invalid arguments.
+        """A copy with Python's number types.
 
         Raises:
-          TypeError: Naming the argument that has the wrong type.
-          ValueError: Naming the argument that has the wrong value.
+          TypeError, ValueError: If an argument is invalid; the message names it.
         """
-        for name in ("address", "model", "label"):
-            text = getattr(self, name)
-            if text is None and name == "label":
-                continue
+        texts = {"address": self.address, "model": self.model}
+        if self.label is not None:
+            texts["label"] = self.label
+        for name, text in texts.items():
             if not isinstance(text, str):
                 raise TypeError(f"`{name}` must be a str. Received: {text!r}.")
             if not text:
@@ -55,16 +58,16 @@ class Target(NamedTuple):
             raise ValueError("Give `version` or `label`, not both.")
         version = self.version
         if version is not None:
-            version = check_whole("version", version, least=0, most=INT64[1])
+            version = check_whole("version", version, maximum=INT64[1])
         try:
             if isinstance(self.timeout, bool):
                 raise TypeError
-            possible = 0 < self.timeout <= MAX_TIMEOUT
+            is_valid = 0 < self.timeout <= MAX_TIMEOUT
         except TypeError:
             raise TypeError(
                 f"`timeout` must be a number of seconds. Received: {self.timeout!r}."
             ) from None
-        if not possible:
+        if not is_valid:
             raise ValueError(
                 f"`timeout` must be above 0 and at most {MAX_TIMEOUT} s. "
                 f"Received: {self.timeout}."
@@ -72,6 +75,8 @@ class Target(NamedTuple):
         return self._replace(
             version=version,
             timeout=float(self.timeout),
-            retries=check_whole("retries", self.retries, least=0),
-            max_batch_size=check_whole("max_batch_size", self.max_batch_size, least=1),
+            retries=check_whole("retries", self.retries),
+            max_batch_size=check_whole(
+                "max_batch_size", self.max_batch_size, minimum=1
+            ),
         )

@@ -1,7 +1,7 @@
-"""One modality's values and flags, checked before they travel.
+"""The values and flags of one modality, checked before they are sent.
 
-`read_values` and `read_flag` check what can be checked without the server; `to_numbers`
-and `to_strings` what needs its description.
+`read_values` and `read_flag` check what needs no server; `to_numbers` and `to_strings`
+check against the server's description of the model.
 """
 
 import math
@@ -12,20 +12,14 @@ import numpy as np
 
 from export.client.served_model import Tensor
 
-#: Numbers `[B, ...]`, or B times bytes, str, or what stands for a missing value.
+#: Numbers `[B, ...]`, or a list of B bytes, str or missing values.
 Values = np.ndarray | list[Any]
 
 STRINGS = (bytes, bytearray, str)
 
 
 def read_values(name: str, values: Any) -> Values:
-    """One modality's values, whatever container they come in.
-
-    Args:
-      name: Name of the modality.
-      values: Numbers `[B, ...]` as an array, a tensor or nested lists; or B files
-        (bytes) or texts (str), None or NaN where missing, as a sequence, an array or a
-        pandas column.
+    """The values of one modality, from any container: numbers, or files and texts.
 
     Raises:
       TypeError: If it is none of these, or a masked array that hides values.
@@ -58,16 +52,11 @@ def read_values(name: str, values: Any) -> Values:
 
 
 def read_flag(name: str, flag: Any, rows: int) -> np.ndarray:
-    """One modality's flags, bool `[B]`.
-
-    Args:
-      name: Name of the modality.
-      flag: Bools as an array, a tensor, a list or a pandas column.
-      rows: B.
+    """The flags of one modality, bool `[B]`, from any container.
 
     Raises:
       TypeError: If they are not bools, or a masked array that hides some.
-      ValueError: If they are not one a row.
+      ValueError: If they do not have shape `[B]`.
     """
     if _hides_values(flag):
         raise TypeError(
@@ -78,11 +67,11 @@ def read_flag(name: str, flag: Any, rows: int) -> np.ndarray:
         array = np.asarray(flag)
     except (TypeError, ValueError):
         array = np.asarray(None)
-    is_bool = array.dtype.kind == "O" and array.ndim == 1
-    if is_bool and all(isinstance(value, (bool, np.bool_)) for value in array):
+    is_column = array.dtype.kind == "O" and array.ndim == 1
+    if (is_column and all(isinstance(value, (bool, np.bool_)) for value in array)) or (
+        array.size == 0 and isinstance(flag, Sequence)  # NumPy makes floats of []
+    ):
         array = array.astype(bool)
-    if array.size == 0 and isinstance(flag, Sequence):
-        array = array.astype(bool)  # NumPy makes floats of []
     if array.dtype != bool:
         raise TypeError(
             f"`present` must be bool for modality {name!r}. Received: {array.dtype}."
@@ -96,13 +85,9 @@ def read_flag(name: str, flag: Any, rows: int) -> np.ndarray:
 
 
 def check_items(name: str, items: Sequence[Any], flag: np.ndarray | None) -> None:
-    """Checks a list of `read_values`: files or texts in the rows that are present.
-
-    Raises:
-      TypeError: If a present row has something else.
-    """
+    """Raises TypeError if a present row of a list holds neither bytes nor str."""
     for row, value in enumerate(items):
-        is_missing = _is_nothing(value) if flag is None else not flag[row]
+        is_missing = _is_missing(value) if flag is None else not flag[row]
         if not is_missing and not isinstance(value, STRINGS):
             raise TypeError(
                 f"Modality {name!r} must be an array of numbers, or bytes or str, None "
@@ -115,28 +100,21 @@ def check_items(name: str, items: Sequence[Any], flag: np.ndarray | None) -> Non
 def to_numbers(
     name: str, values: Values, flag: np.ndarray | None, tensor: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers in the served dtype, and which rows are present.
-
-    Args:
-      name: Name of the modality.
-      values: What `read_values` gave.
-      flag: bool `[B]`, or None where all rows are present.
-      tensor: What is served.
-
-    Returns:
-      Values, 0 where missing, and bool `[B]`.
+    """Numbers in the served dtype, 0 where missing, and which rows are present.
 
     Raises:
       TypeError: If a dtype is wrong.
-      ValueError: If a shape is wrong, or a value that is present is not finite or has
-        no equal in the served dtype.
+      ValueError: If a shape is wrong, or a present value is not finite or can't be
+        represented in the served dtype.
     """
     if isinstance(values, list):
+        kinds = ", ".join(sorted({type(item).__name__ for item in values}))
         raise TypeError(
             f"Modality {name!r} must hold numbers; the model is served with neither "
-            f"files nor texts for it. Received: {_kinds(values)}."
+            f"files nor texts for it. Received: {kinds}."
         )
-    if tensor.dtype.kind == "f" and values.dtype.kind != "f":
+    is_float = tensor.dtype.kind == "f"
+    if is_float and values.dtype.kind != "f":
         raise TypeError(
             f"Modality {name!r} must have a floating dtype, not {values.dtype.name}: "
             "convert pixels of 0 to 255 with `x / 255`, and counts and other numbers "
@@ -153,18 +131,18 @@ def to_numbers(
     values = np.where(rows, values, np.zeros([], values.dtype))
     with np.errstate(over="ignore", invalid="ignore"):
         cast = values.astype(tensor.dtype)
-    if tensor.dtype.kind == "f":
-        wrong = ~np.isfinite(cast)
-        expected = f"finite {tensor.dtype} values"
-    else:
-        wrong = cast != values
-        expected = f"whole numbers that fit into {tensor.dtype}"
+    wrong = ~np.isfinite(cast) if is_float else cast != values
     if wrong.any():
-        place = tuple(int(index) for index in np.argwhere(wrong)[0])
+        expected = (
+            f"finite {tensor.dtype} values"
+            if is_float
+            else f"whole numbers that fit into {tensor.dtype}"
+        )
+        index = tuple(int(axis) for axis in np.argwhere(wrong)[0])
         raise ValueError(
             f"Modality {name!r} must hold {expected} in rows where it is present. "
-            f"Received {values[place]} in row {place[0]}. If it is missing there, say "
-            f'so: "present": {{{name!r}: ...}}.'
+            f"Received {values[index]} in row {index[0]}. If it is missing there, mark "
+            f'the row: "present": {{{name!r}: ...}}.'
         )
     return cast, present
 
@@ -172,20 +150,11 @@ def to_numbers(
 def to_strings(
     name: str, values: Values, flag: np.ndarray | None, *, files: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Files or texts as bytes, and which rows are present.
-
-    Args:
-      name: Name of the modality.
-      values: What `read_values` gave.
-      flag: bool `[B]`, or None where all rows are present that have a value.
-      files: Whether only bytes are taken, and none that are empty.
-
-    Returns:
-      Objects of bytes `[B]`, empty where missing, and bool `[B]`.
+    """Files or texts as bytes, empty where missing, and which rows are present.
 
     Raises:
-      TypeError: If a present row has no value, or another than bytes or str.
-      ValueError: If a present row has an empty file, or text that is not UTF-8.
+      TypeError: If a present row holds neither bytes nor str.
+      ValueError: If a present row holds an empty file, or text that is not UTF-8.
     """
     kinds = (bytes, bytearray) if files else STRINGS
     expected = "bytes, each a JPEG or PNG file" if files else "str"
@@ -197,11 +166,10 @@ def to_strings(
     items = values if isinstance(values, list) else values.tolist()
     present = flag
     if present is None:
-        present = np.array([not _is_nothing(value) for value in items], bool)
+        present = np.array([not _is_missing(value) for value in items], bool)
     encoded = np.full([len(items)], b"", object)
-    for row, value in enumerate(items):
-        if not present[row]:
-            continue
+    for row in np.flatnonzero(present):
+        value = items[row]
         if not isinstance(value, kinds):
             raise TypeError(
                 f"Modality {name!r} must be a sequence of {expected}, None where "
@@ -213,35 +181,27 @@ def to_strings(
                 f"Modality {name!r} has an empty file in row {row}. If it is missing "
                 "there, give None."
             )
-        encoded[row] = _encoded(name, value, row, files=files)
+        try:
+            encoded[row] = value.encode() if isinstance(value, str) else bytes(value)
+            if not files:
+                encoded[row].decode()
+        except UnicodeError:
+            raise ValueError(
+                f"Modality {name!r} must hold text in UTF-8. "
+                f"Received {value[:40]!r} in row {row}."
+            ) from None
     return encoded, present
 
 
-def _encoded(
-    name: str, value: bytes | bytearray | str, row: int, *, files: bool
-) -> bytes:
-    """Bytes of a file, or of a text in UTF-8."""
-    try:
-        content = value.encode() if isinstance(value, str) else bytes(value)
-        if not files:
-            content.decode()
-    except UnicodeError:
-        raise ValueError(
-            f"Modality {name!r} must hold text in UTF-8. "
-            f"Received {value[:40]!r} in row {row}."
-        ) from None
-    return content
-
-
 def _hides_values(values: Any) -> bool:
-    """Whether it is, or a list in it has, a masked array with a masked value."""
+    """Whether it is, or a list contains, a masked array with a masked value."""
     if isinstance(values, np.ma.MaskedArray):
         return bool(np.ma.is_masked(values))
     return isinstance(values, (list, tuple)) and any(map(_hides_values, values))
 
 
-def _is_nothing(value: Any) -> bool:
-    """Whether it stands for a missing value: None, or NaN as in pandas' columns."""
+def _is_missing(value: Any) -> bool:
+    """Whether it is None, or NaN as in pandas columns."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -250,7 +210,3 @@ def _not_rows(name: str, received: str) -> str:
         f"Modality {name!r} must be an array of numbers [B, ...], or a sequence of B "
         f"files (bytes) or texts (str), None where missing. Received: {received}."
     )
-
-
-def _kinds(items: Sequence[Any]) -> str:
-    return ", ".join(sorted({type(item).__name__ for item in items}))

@@ -1,4 +1,4 @@
-"""Encoders and decoders as files for other runtimes than TensorFlow: LiteRT, ONNX."""
+"""Encoders and decoders as files for runtimes other than TensorFlow: LiteRT, ONNX."""
 
 from export.portable.writing import FORMATS, write_portable
 

@@ -1,4 +1,4 @@
-"""LiteRT, once TensorFlow Lite: conversion, and the interpreter."""
+"""LiteRT, formerly TensorFlow Lite: conversion, and the interpreter."""
 
 import re
 import tempfile
@@ -35,7 +35,7 @@ def load(content: bytes) -> Callable[[Arrays], Arrays]:
 
 
 def reason(error: Exception) -> str:
-    """One line: the operators that LiteRT lacks, or what it said."""
+    """One line: the operators that LiteRT lacks, or the first line of its message."""
     operators = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(error))))
     if operators:
         return f"LiteRT lacks operators, or their dtypes: {', '.join(operators)}."

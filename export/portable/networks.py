@@ -1,12 +1,12 @@
-"""What goes into a file of its own: the encoders with their fusion, and each decoder.
+"""The networks that are written to files: the encoders with their fusion, each decoder.
 
-What can't go: the signatures `impute`, `sample` and `log_likelihood`. They draw a row's
-random numbers from its seed, with TensorFlow's StatelessRandomUniformFullIntV2 and
-Bitcast, which neither LiteRT nor ONNX has; LiteRT lacks most float64 arithmetic as
-well. Nor files and strings as inputs: send values. In their place draw
+The signatures `impute`, `sample` and `log_likelihood` can't be written: they draw a
+row's random numbers from its seed, with TensorFlow's StatelessRandomUniformFullIntV2
+and Bitcast, which neither LiteRT nor ONNX has; LiteRT lacks most float64 arithmetic as
+well. Files and strings can't be inputs either: send values. Instead of `impute`, draw
 z = loc + scale * n, n standard normal, and run the decoders. `loc` and `scale` are the
-mixture's mean and standard deviation: that z is a Gaussian of the posterior's moments,
-not a draw of the mixture itself.
+mixture's mean and standard deviation, so that this z is Gaussian with the posterior's
+moments, not a draw of the mixture itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,17 +15,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from export.contract import ENCODE, FLAG_PREFIX
-from export.examples import make_inputs, missing_patterns
-from export.signatures import make_signatures
+from export.signatures.contract import ENCODE, FLAG_PREFIX
+from export.signatures.model_access import Tensors, decode, fields_of
+from export.signatures.signatures import Signature, make_signatures
+from export.verification.examples import make_inputs, missing_patterns
 from tf_mopoe.models import MultimodalVAE
 
 #: Inputs of a decoder.
 LATENT, STYLE = "z", "style"
-#: Rows of the requests that a file is checked with.
+#: Numbers of rows of the requests by which a file is checked.
 BATCH_SIZES = (1, 3)
 
-Tensors = dict[str, tf.Tensor]
 Arrays = dict[str, np.ndarray]
 
 
@@ -33,11 +33,11 @@ class Network(NamedTuple):
     """A function that becomes one file.
 
     Attributes:
-      name: Of the file, without its ending.
-      function: From inputs by name to outputs by name.
+      name: Name of the file, without its ending.
+      function: Function from inputs by name to outputs by name.
       inputs: Input name to specification, the batch first and of any size.
-      outputs: Names.
-      requests: Inputs to compare the file's answers for.
+      outputs: Names of the outputs.
+      requests: Inputs for which the file's answers are compared.
     """
 
     name: str
@@ -56,8 +56,14 @@ def networks_of(model: MultimodalVAE, seed: int = 0) -> Iterator[Network]:
       `<m>`, its mean.
 
     Args:
-      model: In float32, on one device.
-      seed: Of the requests.
+      model: The model, in float32 and on one device.
+      seed: Seed of the requests.
+
+    Example:
+      >>> from tf_mopoe import Modality, MoPoEVAE
+      >>> model = MoPoEVAE([Modality("table", (5,))], latent_dim=2)
+      >>> [network.name for network in networks_of(model)]
+      ['encode', 'decode_table']
     """
     generator = np.random.default_rng(seed)
     signature = make_signatures(model)[ENCODE]
@@ -66,20 +72,20 @@ def networks_of(model: MultimodalVAE, seed: int = 0) -> Iterator[Network]:
         signature.function,
         signature.inputs,
         ("loc", "scale"),
-        _encoder_requests(model, generator),
+        _encoder_requests(model, signature, generator),
     )
-    for modality in model.modalities:
+    for field in fields_of(model):
         sizes = {LATENT: model.latent_dim}
-        if modality.style_dim:
-            sizes[STYLE] = modality.style_dim
+        if field.style_dim:
+            sizes[STYLE] = field.style_dim
         yield Network(
-            f"decode_{modality.name}",
-            _decoder(model, modality.name),
+            f"decode_{field.name}",
+            _decoder(model, field.name),
             {
                 key: tf.TensorSpec([None, size], tf.float32, name=key)
                 for key, size in sizes.items()
             },
-            (modality.name,),
+            (field.name,),
             [
                 {
                     key: generator.standard_normal([rows, size], np.float32)
@@ -91,21 +97,23 @@ def networks_of(model: MultimodalVAE, seed: int = 0) -> Iterator[Network]:
 
 
 def _decoder(model: MultimodalVAE, name: str) -> Callable[[Tensors], Tensors]:
-    def decode(inputs: Tensors) -> Tensors:
-        return {name: model.decode_modality(name, inputs[LATENT], inputs.get(STYLE))}
+    def function(inputs: Tensors) -> Tensors:
+        return {name: decode(model, name, inputs[LATENT], inputs.get(STYLE))}
 
-    return decode
+    return function
 
 
-def _encoder_requests(model, generator: np.random.Generator) -> list[Arrays]:
-    """Every pattern of missing modalities, NaN or -1 in what is absent."""
-    present = missing_patterns(len(model.modalities), generator)
-    signatures = {ENCODE: make_signatures(model)[ENCODE]}
-    inputs = make_inputs(model, signatures, present, generator)
-    feed = {key: inputs[key] for key in signatures[ENCODE].inputs}
-    for name in model.modality_names:
-        absent = ~feed[FLAG_PREFIX + name]
-        feed[name][absent] = -1 if feed[name].dtype.kind == "i" else np.nan
+def _encoder_requests(
+    model: MultimodalVAE, signature: Signature, generator: np.random.Generator
+) -> list[Arrays]:
+    """Every pattern of missing modalities, NaN or -1 in absent values."""
+    fields = fields_of(model)
+    present = missing_patterns(len(fields), generator)
+    inputs = make_inputs(model, {ENCODE: signature}, present, generator)
+    feed = {key: inputs[key] for key in signature.inputs}
+    for field in fields:
+        absent = ~feed[FLAG_PREFIX + field.name]
+        feed[field.name][absent] = -1 if field.is_integer else np.nan
     return [
         {key: value[first : first + rows] for key, value in feed.items()}
         for rows in BATCH_SIZES

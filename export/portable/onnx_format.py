@@ -15,7 +15,7 @@ from export.portable.networks import Arrays, Network
 from tf_mopoe.models import MultimodalVAE
 
 EXTENSION = "onnx"
-#: The newest that tf2onnx writes.
+#: The newest operator set that tf2onnx writes.
 OPSET = 18
 
 
@@ -23,7 +23,7 @@ def convert(network: Network, model: MultimodalVAE) -> bytes:
     """The network as an ONNX model of standard operators.
 
     Raises:
-      ExportError: If an input and an output have one name, which ONNX forbids.
+      ExportError: If an input and an output have the same name, which ONNX forbids.
     """
     del model  # tf2onnx finds the variables by itself
     for name in network.inputs.keys() & set(network.outputs):
@@ -57,14 +57,14 @@ def load(content: bytes) -> Callable[[Arrays], Arrays]:
 
 
 def reason(error: Exception) -> str:
-    """One line: what was said, the operator named."""
-    said = (str(error).splitlines() or [type(error).__name__])[0]
-    return said.rpartition("This is an invalid model. ")[2]
+    """The first line of the message, which names the operator."""
+    message = (str(error).splitlines() or [type(error).__name__])[0]
+    return message.rpartition("This is an invalid model. ")[2]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without tf2onnx's tracebacks of optimisations that it then leaves out."""
+    """Silences tf2onnx's tracebacks of optimisations that it then skips."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -88,12 +88,8 @@ def _log1p(graph, node, name, _):
 def _expm1(graph, node, name, _):
     """exp(x) - 1 = 2 sinh(x / 2) exp(x / 2), exact also near 0."""
     half = _add_node(graph, "Mul", node.input[0], _constant(graph, node, 0.5))
-    twice = _add_node(
-        graph,
-        "Mul",
-        _add_node(graph, "Sinh", half),
-        _constant(graph, node, 2.0),
-    )
+    two = _constant(graph, node, 2.0)
+    twice = _add_node(graph, "Mul", _add_node(graph, "Sinh", half), two)
     _replace(graph, node, "Mul", [twice, _add_node(graph, "Exp", half)])
 
 
@@ -110,7 +106,7 @@ def _broadcast_args(graph, node, name, _):
     _replace(graph, node, "Cast", [shape], attr={"to": dtype})
 
 
-#: What tf2onnx lacks or gets wrong: TensorFlow's operator to who writes it.
+#: TensorFlow's operators that tf2onnx lacks or converts wrongly, and their converters.
 HANDLERS = {
     "SelectV2": _select,
     "Log1p": _log1p,
@@ -130,7 +126,7 @@ def _constant(graph, node, value: float) -> str:
 
 
 def _replace(graph, node, kind: str, inputs: list[str], attr=None) -> None:
-    """Puts a node of another kind in a node's place."""
+    """Replaces a node by one of another kind."""
     dtype, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
     graph.remove_node(node.name)
     graph.make_node(

@@ -1,4 +1,4 @@
-"""Writes a model's networks for another runtime, and runs them there first."""
+"""Writes a model's networks for another runtime, after running them there."""
 
 import importlib
 import os
@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from export.errors import ExportError, UsageError
 from export.portable.networks import Network, networks_of
-from export.serving_model import serving_model
-from export.versions import flush, staged
+from export.publication.versions import flush, staged
+from export.signatures.serving_model import serving_model
 from tf_mopoe.models import MultimodalVAE
 
-#: Format to the module that knows it: EXTENSION, `convert`, `load`, `reason`.
+#: Format to its module, which has EXTENSION, `convert`, `load` and `reason`.
 FORMATS = {
     "litert": "export.portable.litert_format",
     "onnx": "export.portable.onnx_format",
@@ -29,12 +29,12 @@ def write_portable(
 ) -> pathlib.Path:
     """Writes `encode` and each `decode_<modality>` as files; see `networks_of`.
 
-    Batches may have any size. Every file answers as the model does, in its own runtime,
-    before the folder appears.
+    Batches may have any size. The folder appears only after every file has returned the
+    model's answers in its own runtime.
 
     Args:
       model: The model; call this outside of a strategy's scope.
-      folder: Is made; must not exist.
+      folder: Folder to make; must not exist.
       format: `"litert"` for `.tflite` files, `"onnx"` for `.onnx`.
 
     Returns:
@@ -45,6 +45,9 @@ def write_portable(
       ExportError: If the format's packages are not installed, a network can't be
         converted, or its answers differ; nothing is left behind.
       OSError: If the folder can't be written.
+
+    Example:
+        write_portable(model, "networks", "onnx")  # encode.onnx, decode_image.onnx, ...
     """
     runtime = _runtime(format)
     target = pathlib.Path(folder).absolute()
@@ -63,7 +66,7 @@ def write_portable(
         except OSError as error:
             if not target.exists():
                 raise
-            raise UsageError(f"OUT: {target} exists by now.") from error
+            raise UsageError(f"OUT: {target} was made by another process.") from error
     return target
 
 
@@ -90,23 +93,23 @@ def _checked_content(
         answers = [run(request) for request in network.requests]
     except ExportError:
         raise
-    except Exception as error:  # converters and runtimes have no common base of theirs
+    except Exception as error:  # converters' and runtimes' errors have no common base
         raise ExportError(
             f"{format} can't hold {network.name}: {runtime.reason(error)}"
         ) from error
     for request, answer in zip(network.requests, answers):
         inputs = {key: tf.constant(value) for key, value in request.items()}
         for key, tensor in network.function(inputs).items():
-            if not _same(answer[key], tensor.numpy()):
+            if not _close(answer[key], tensor.numpy()):
                 raise ExportError(
-                    f"{format} answers {network.name} otherwise than the model: "
-                    f"output {key!r}, {len(tensor)} rows. Take another format."
+                    f"{format} gives other answers for {network.name} than the model: "
+                    f"output {key!r}, {len(tensor)} rows. Use another format."
                 )
     return content
 
 
-def _same(value: np.ndarray, wanted: np.ndarray) -> bool:
-    if (value.shape, value.dtype) != (wanted.shape, wanted.dtype):
+def _close(value: np.ndarray, expected: np.ndarray) -> bool:
+    if (value.shape, value.dtype) != (expected.shape, expected.dtype):
         return False
-    atol = ATOL * max(1.0, float(np.abs(wanted).max()))
-    return bool(np.allclose(value, wanted, rtol=RTOL, atol=atol))
+    atol = ATOL * max(1.0, float(np.abs(expected).max()))
+    return bool(np.allclose(value, expected, rtol=RTOL, atol=atol))

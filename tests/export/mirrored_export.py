@@ -9,7 +9,7 @@ import sys
 import tensorflow as tf
 
 from export.errors import ExportError
-from export.publish import publish
+from export.publication.publish import publish
 from tests.tiny_models import tiny_batch, tiny_model
 
 

@@ -11,7 +11,6 @@ import pathlib
 import signal
 import threading
 
-import tensorflow  # noqa: F401  (before the C API, which else takes its place)
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 

@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
-from export.c_session import CSession, SessionError
-from export.contract import MAX_BATCH_SIZE
+from export.signatures.contract import MAX_BATCH_SIZE
+from export.verification.session import ServingSession, SessionError
 
 #: TF_Code, which gRPC's codes are, to its name.
 CODES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 12: "UNIMPLEMENTED", 13: "INTERNAL"}
@@ -60,7 +60,7 @@ class ModelStore:
         self._lock = threading.Lock()
 
     def load(self, name: str, version: int, folder: pathlib.Path) -> None:
-        self.versions[name][version] = CSession(str(folder))
+        self.versions[name][version] = ServingSession(folder)
 
     def load_all(self, serving_dir: pathlib.Path) -> None:
         for path in sorted(serving_dir.glob("*/[0-9]*")):
@@ -74,15 +74,17 @@ class ModelStore:
         time.sleep(fault.delay)
         return fault
 
-    def find(self, name, version=None, label=None) -> tuple[int, CSession]:
+    def find(self, name, version=None, label=None) -> tuple[int, ServingSession]:
         loaded = self.versions.get(name, {})
         if label is not None:
             version = self.labels.get((name, label), -1)
         elif version is None:
             version = max(loaded, default=-1)
         if version not in loaded:
-            wanted = f"Specific({name}, {version})" if loaded else f"Latest({name})"
-            raise RefusalError("NOT_FOUND", f"Servable not found for request: {wanted}")
+            requested = f"Specific({name}, {version})" if loaded else f"Latest({name})"
+            raise RefusalError(
+                "NOT_FOUND", f"Servable not found for request: {requested}"
+            )
         return version, loaded[version]
 
     def status(self, name, version=None, label=None) -> list[int]:
@@ -92,7 +94,7 @@ class ModelStore:
         return [self.find(name, version, label)[0]]
 
     @staticmethod
-    def run(session: CSession, signature, feed: dict[str, np.ndarray]):
+    def run(session: ServingSession, signature, feed: dict[str, np.ndarray]):
         """Outputs; batching servers want one number of rows, within the limit."""
         rows = {value.shape[0] if value.ndim else None for value in feed.values()}
         if len(rows) != 1 or None in rows:

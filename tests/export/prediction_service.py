@@ -1,4 +1,4 @@
-"""PredictionService and ModelService of tensorflow-serving-api, over the C API."""
+"""PredictionService and ModelService of tensorflow-serving-api, over a Session."""
 
 from concurrent import futures
 
@@ -90,12 +90,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 "FAILED_PRECONDITION", f'Serving signature key "{name}" not found.'
             )
         signature = session.signatures[name]
-        sent, wanted = request.inputs.keys(), signature.inputs.keys()
-        if sent != wanted:
+        sent, expected = request.inputs.keys(), signature.inputs.keys()
+        if sent != expected:
             raise RefusalError(
                 "INVALID_ARGUMENT",
-                f"input size does not match signature. Sent extra: {sent - wanted}. "
-                f"Missing but required: {wanted - sent}.",
+                f"input size does not match signature. Sent extra: {sent - expected}. "
+                f"Missing but required: {expected - sent}.",
             )
         feed = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         outputs = self._store.run(session, signature, feed)
@@ -132,7 +132,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 def refuse_if(fault: Fault) -> None:
     if fault.code is not None:
-        raise RefusalError(fault.code, "as the test wanted")
+        raise RefusalError(fault.code, "as the test requires")
     if fault.drop:
         raise RefusalError("UNAVAILABLE", "Socket closed")
 

@@ -1,4 +1,4 @@
-"""An HTTP server over the C API that follows TensorFlow Serving's REST rules.
+"""An HTTP server over a Session that follows TensorFlow Serving's REST rules.
 
 Source: https://www.tensorflow.org/tfx/serving/api_rest; where that page is silent, the
 server's json_tensor.cc and http_server.cc.
@@ -94,9 +94,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         store, retry_after = self.server.store, None
-        found = PATH.fullmatch(self.path)
+        match = PATH.fullmatch(self.path)
         kinds = {"predict": "Predict", "metadata": "GetModelMetadata"}
-        kind = found and kinds.get(found[4] or found[5], "GetModelStatus")
+        kind = match and kinds.get(match[4] or match[5], "GetModelStatus")
         fault = store.note(kind)
         if fault.drop:
             self.close_connection = True
@@ -104,11 +104,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             if fault.code is not None:
                 retry_after = fault.retry_after
-                raise RefusalError(fault.code, "as the test wanted")
-            if found is None or (self.command == "POST") != (kind == "Predict"):
+                raise RefusalError(fault.code, "as the test requires")
+            if match is None or (self.command == "POST") != (kind == "Predict"):
                 raise invalid(f"Malformed request: {self.command} {self.path}")
-            name, label = found[1], found[3]  # not decoded
-            spec = (name, found[2] and int(found[2]), label)
+            name, label = match[1], match[3]  # not decoded
+            spec = (name, match[2] and int(match[2]), label)
             if kind == "GetModelStatus":
                 answer = status_of(store, spec)
             else:

@@ -1,4 +1,4 @@
-"""What was trained on several replicas answers as what is loaded on one device."""
+"""Models trained on several replicas are published as when loaded on one device."""
 
 import os
 import pathlib
@@ -9,14 +9,15 @@ import keras
 import numpy as np
 import pytest
 
-from export import c_session, command
+from export import command
+from export.verification.session import ServingSession
 from tests.tiny_models import tiny_batch
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def assert_served_as(model, version, batch):
-    session = c_session.CSession(str(version))
+    session = ServingSession(version)
     rows = len(next(iter(batch.values())))
     feed = {**batch, **{f"has_{name}": np.ones(rows, bool) for name in batch}}
     for name, expected in (("encode", model.encode), ("serving_default", model)):
@@ -25,7 +26,8 @@ def assert_served_as(model, version, batch):
             np.testing.assert_allclose(answer[key], value, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_of_mirrored_variables_is_published_as_it_is(tmp_path):
+@pytest.mark.slow
+def test_model_with_mirrored_variables_is_published(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "tests.export.mirrored_export", str(tmp_path)],
         cwd=ROOT,
@@ -45,7 +47,7 @@ def test_a_model_of_mirrored_variables_is_published_as_it_is(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_worker_processes_is_published_as_it_is(tmp_path):
+def test_run_of_two_worker_processes_is_published(tmp_path):
     run = tmp_path / "run"
     settings = ["pairings=1", "width=0.1", "latent_dim=4", "batch_size=256"]
     words = ["polydigits", "--out", str(run), "--epochs", "1", "--local-workers", "2"]

@@ -1,4 +1,4 @@
-"""What `mopoe-export` takes: run folders and `.keras` files, and nothing else."""
+"""`mopoe-export` takes run folders and `.keras` files, and nothing else."""
 
 import json
 import zipfile
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import export.portable
-from export import command, publish
+from export import command
 from export.errors import ExportError, UsageError
-from export.loading import load_run
-from export.serving_model import serving_model
+from export.publication import publish
+from export.signatures.loading import load_run
+from export.signatures.serving_model import serving_model
 from tests.tiny_models import tiny_batch, tiny_modality, tiny_model
 
 RUN = "mopoe-export: error: RUN: "
@@ -51,6 +52,7 @@ def refusal(path, folder, capsys):
     return code, error
 
 
+@pytest.mark.integration
 def test_file_that_a_user_saved_is_published(saved, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(publish, "verify", lambda _: "")
     arguments = [str(saved), str(tmp_path), "--num-samples", "3"]
@@ -86,7 +88,7 @@ def test_help_names_both(capsys):
     assert "a run's folder, or a .keras file" in capsys.readouterr().out
 
 
-def test_paths_that_are_neither_are_wrong_usage(saved, tmp_path, capsys):
+def test_other_paths_are_wrong_usage(saved, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     renamed = tmp_path / "model.zip"
     renamed.write_bytes(saved.read_bytes())
@@ -107,19 +109,19 @@ def test_other_kinds_of_models_are_wrong_usage(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", "half"])
-def test_file_that_is_no_archive_is_said_to_be_none(saved, tmp_path, capsys, content):
+def test_file_that_is_not_an_archive_is_refused(saved, tmp_path, capsys, content):
     path = tmp_path / "text.keras"
     whole = saved.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
     code, error = refusal(path, tmp_path, capsys)
-    assert (code, error.startswith(f"{FAILED}{path}: it is no zip archive")) == (
+    assert (code, error.startswith(f"{FAILED}{path}: not a zip archive")) == (
         1,
         True,
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("config.json", lambda _: None, "no item named 'config.json' in the archive"),
         ("config.json", lambda text: text[:50], "Expecting value: line 1 column 51"),
@@ -144,11 +146,11 @@ def test_file_that_is_no_archive_is_said_to_be_none(saved, tmp_path, capsys, con
     ],
 )
 def test_damaged_files_are_one_line_with_the_reason(
-    saved, tmp_path, capsys, name, change, said
+    saved, tmp_path, capsys, name, change, message
 ):
     path = rewritten(saved, tmp_path, name, change)
     code, error = refusal(path, tmp_path, capsys)
-    assert (code, said in error) == (1, True), error
+    assert (code, message in error) == (1, True), error
 
 
 @keras.saving.register_keras_serializable(package="forgotten")
@@ -165,47 +167,49 @@ def own_activation(x):
 
 
 @pytest.mark.parametrize("kind", ["class 'OwnLayer'", "function 'own_activation'"])
-def test_what_is_not_registered_is_named_with_what_to_do(
+def test_unregistered_class_or_function_is_named_with_advice(
     kind, tmp_path, capsys, monkeypatch
 ):
-    own = OwnLayer if "Own" in kind else own_activation
-    layer = OwnLayer() if own is OwnLayer else keras.layers.Activation(own_activation)
+    custom = OwnLayer if "Own" in kind else own_activation
+    layer = (
+        OwnLayer() if custom is OwnLayer else keras.layers.Activation(own_activation)
+    )
     encoder = keras.Sequential([keras.Input((3,)), layer])
     path = tmp_path / "own.keras"
     tiny_model([tiny_modality("a", (3,), encoder=encoder)]).save(path)
-    registered = keras.saving.get_registered_name(own)
+    registered = keras.saving.get_registered_name(custom)
     monkeypatch.delitem(keras.saving.get_custom_objects(), registered)
-    monkeypatch.setattr(own, "__module__", "no_module_that_could_be_imported")
-    monkeypatch.delitem(globals(), own.__name__)
+    monkeypatch.setattr(custom, "__module__", "no_module_that_could_be_imported")
+    monkeypatch.delitem(globals(), custom.__name__)
     code, error = refusal(path, tmp_path, capsys)
     assert code == 1
     assert error == (
         f"{FAILED}{path}: {kind} is not known. Register it with "
         "keras.saving.register_keras_serializable, import it, load the model in "
-        "Python, and call export.publish.publish(model, ...) there.\n"
+        "Python, and call export.publication.publish.publish(model, ...) there.\n"
     )
 
 
 @pytest.mark.parametrize("error", [TypeError, ValueError])
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "`encoder` of modality 'a': class 'Mine' is not known. Import it.",
         "A network of the model can't be rebuilt: class 'Mine'. Import the module.",
     ],
 )
-def test_the_librarys_own_word_for_an_unknown_class_is_understood(
-    saved, monkeypatch, error, said
+def test_message_of_the_library_for_an_unknown_class_is_understood(
+    saved, monkeypatch, error, message
 ):
     def fail(*_, **__):
-        raise error(said)
+        raise error(message)
 
     monkeypatch.setattr(keras.saving, "load_model", fail)
     with pytest.raises(ExportError, match="class 'Mine' is not known. Register it"):
         load_run(saved)
 
 
-def test_lambda_layers_are_refused_with_the_way_to_allow_them(saved):
+def test_lambda_layers_are_refused_with_advice(saved):
     encoder = keras.Sequential(
         [keras.Input((3,)), keras.layers.Lambda(lambda x: 2.0 * x)]
     )
@@ -215,11 +219,12 @@ def test_lambda_layers_are_refused_with_the_way_to_allow_them(saved):
         load_run(path)
     assert "disallowed by default. If you trust it, load it with" in str(caught.value)
     assert str(caught.value).endswith(
-        "safe_mode=False) in Python, and call export.publish.publish(model, ...) there."
+        "safe_mode=False) in Python, and call export.publication.publish.publish("
+        "model, ...) there."
     )
 
 
-def test_optimizer_that_is_not_known_is_no_obstacle(saved, tmp_path):
+def test_unknown_optimizer_is_ignored(saved, tmp_path):
     def change(text):
         config = json.loads(text)
         config["compile_config"]["optimizer"]["class_name"] = "OwnOptimizer"
@@ -230,7 +235,7 @@ def test_optimizer_that_is_not_known_is_no_obstacle(saved, tmp_path):
     assert load_run(path).name == "saved"
 
 
-def test_folder_of_a_run_is_taken_and_others_are_usage_errors(saved, tmp_path):
+def test_folder_of_a_run_is_loaded_and_others_are_usage_errors(saved, tmp_path):
     with pytest.raises(UsageError, match="has no model.keras. Train with mopoe-train"):
         load_run(tmp_path)
     (tmp_path / "model.keras").write_bytes(saved.read_bytes())

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.contract import ENCODE, RECONSTRUCT
-from export.graph_lint import SIGNATURES
-from export.publish import write_saved_model
-from export.signatures import make_signatures
+from export.publication.publish import write_saved_model
+from export.signatures.contract import ENCODE, RECONSTRUCT
+from export.signatures.signatures import make_signatures
+from export.verification.graph_lint import SIGNATURES
 from tests.tiny_models import FAMILY, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
 
 openvino = pytest.importorskip("openvino", reason="pip install tf-mopoe[openvino]")
+
+pytestmark = pytest.mark.integration
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -1,4 +1,4 @@
-"""Files for LiteRT and ONNX answer as the model does, or there are none."""
+"""Files for LiteRT and ONNX give the model's answers, or are not written."""
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ PACKAGES = {
     "litert": ("tflite", ["ai_edge_litert"]),
     "onnx": ("onnx", ["onnx", "onnxruntime", "tf2onnx"]),
 }
+pytestmark = pytest.mark.integration
+
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 

@@ -35,16 +35,16 @@ def test_unknown_format_is_refused(tmp_path):
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """A runtime that is the model itself; it keeps what it is asked."""
+    """A runtime that is the model itself; it keeps its requests."""
     fake = types.ModuleType("fake_format")
-    fake.EXTENSION, fake.asked, fake.shift, fake.network = "txt", [], 0.0, None
+    fake.EXTENSION, fake.requests, fake.shift, fake.network = "txt", [], 0.0, None
 
     def convert(network, model):
         fake.network = network
         return network.name.encode()
 
     def run(request):
-        fake.asked.append((fake.network.name, request))
+        fake.requests.append((fake.network.name, request))
         inputs = {key: tf.constant(value) for key, value in request.items()}
         answers = fake.network.function(inputs)
         return {key: value.numpy() + fake.shift for key, value in answers.items()}
@@ -59,10 +59,12 @@ def test_every_pattern_is_tried_alone_and_in_threes_before_the_folder_appears(
     runtime, tmp_path
 ):
     write_portable(tiny_model("abc"), tmp_path / "deep" / "new", "fake")
-    requests = [request for name, request in runtime.asked if name == "encode"]
+    encode_requests = [
+        request for name, request in runtime.requests if name == "encode"
+    ]
     for rows in (1, 3):
         seen = set()
-        for request in requests:
+        for request in encode_requests:
             flags = np.stack([request[f"has_{name}"] for name in "abc"], axis=1)
             if len(flags) == rows:
                 seen |= {tuple(row) for row in flags.tolist()}
@@ -71,14 +73,14 @@ def test_every_pattern_is_tried_alone_and_in_threes_before_the_folder_appears(
                 assert np.isnan(request[name][absent]).all()
                 assert np.isfinite(request[name][~absent]).all()
         assert len(seen) == 8 if rows == 1 else len(seen) >= 6
-    assert {name for name, _ in runtime.asked} == {
+    assert {name for name, _ in runtime.requests} == {
         *("encode", "decode_a", "decode_b", "decode_c")
     }
 
 
 def test_other_answer_than_the_models_leaves_nothing(runtime, tmp_path):
     runtime.shift = 1e-3
-    with pytest.raises(ExportError, match="answers encode otherwise.*output 'loc'"):
+    with pytest.raises(ExportError, match="other answers for encode.*output 'loc'"):
         write_portable(tiny_model(), tmp_path / "new", "fake")
     assert list(tmp_path.iterdir()) == []
 
@@ -98,6 +100,6 @@ def test_folder_that_appears_meanwhile_is_not_overwritten(runtime, tmp_path):
         return b""
 
     runtime.convert = convert
-    with pytest.raises(UsageError, match="exists by now"):
+    with pytest.raises(UsageError, match="was made by another process"):
         write_portable(tiny_model(), tmp_path / "new", "fake")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]

@@ -1,4 +1,4 @@
-"""Exporters killed at any moment: who lists versions never sees an incomplete one.
+"""Exporters killed at any moment never show an incomplete version.
 
 A reader lists the model's folder all the while as TensorFlow Serving does: every folder
 with an integer name counts. A version may be pruned after it was listed and before it
@@ -18,14 +18,14 @@ import time
 
 import pytest
 
-from export.versions import release, staged
+from export.publication.versions import release, staged
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = 50
 
 EXPORTER = """
 import hashlib, json, os, sys, time
-from export.versions import release, staged
+from export.publication.versions import release, staged
 
 print("ready", flush=True)
 while True:
@@ -108,6 +108,7 @@ def test_reader_would_notice_an_incomplete_version(tmp_path):
     assert set(reader.incomplete) == {1}
 
 
+@pytest.mark.integration
 def test_killed_exporters_never_show_an_incomplete_version(tmp_path):
     base, generator, leftovers = tmp_path / "model", random.Random(0), 0
     command = [sys.executable, "-S", "-c", EXPORTER, str(base)]
@@ -134,15 +135,15 @@ def test_killed_exporters_never_show_an_incomplete_version(tmp_path):
 
 def files(folder):
     """The names of all files; those found so far where the folder goes meanwhile."""
-    found = set()
+    names_so_far = set()
     for root, _, names in os.walk(folder):
-        found |= {pathlib.Path(root, name).relative_to(folder) for name in names}
-    return found
+        names_so_far |= {pathlib.Path(root, name).relative_to(folder) for name in names}
+    return names_so_far
 
 
 @pytest.mark.slow
 def test_killed_commands_never_show_an_incomplete_version(tmp_path):
-    from export.publish import verify
+    from export.publication.publish import verify
     from tf_mopoe import MVAE, Modality
 
     model = MVAE([Modality("a", (3,)), Modality("b", (2,))], latent_dim=2, name="small")

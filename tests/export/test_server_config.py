@@ -13,9 +13,9 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from export import server_config
-from export.contract import BATCH_SIZES
-from export.server_config import write_server_files
+from export.publication import server_config
+from export.publication.server_config import write_server_files
+from export.signatures.contract import BATCH_SIZES
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = ["batching.config", "models.config", "monitoring.config"]
@@ -49,8 +49,8 @@ def make_message(name, wrapped=(), repeated=(), flags=(), strings=(), parts=None
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
-    found = pool.FindMessageTypeByName(f"tensorflow.serving.{name}")
-    return message_factory.GetMessageClass(found)
+    descriptor = pool.FindMessageTypeByName(f"tensorflow.serving.{name}")
+    return message_factory.GetMessageClass(descriptor)
 
 
 # tensorflow_serving/servables/tensorflow/session_bundle_config.proto
@@ -101,7 +101,7 @@ def test_every_model_with_a_version_is_listed_and_nothing_else(tmp_path):
         assert not model.HasField("model_version_policy")  # the latest
 
 
-def test_models_are_named_as_their_folders_wherever_the_server_sees_them(tmp_path):
+def test_models_are_named_after_their_folders_at_any_mount(tmp_path):
     name = 'a "b" \\ é'
     add_version(tmp_path, name)
     write_server_files(str(tmp_path), "gs://bucket/models/")
@@ -147,7 +147,7 @@ def test_file_of_the_user_is_left_alone_and_named(tmp_path, name):
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
 
-def test_first_line_says_who_writes_the_file_and_how_to_keep_changes(tmp_path):
+def test_first_line_names_the_writer_and_how_to_keep_changes(tmp_path):
     write_server_files(tmp_path)
     for name in FILES:
         first, *rest = (tmp_path / name).read_text().splitlines(keepends=True)
@@ -158,7 +158,7 @@ def test_first_line_says_who_writes_the_file_and_how_to_keep_changes(tmp_path):
     assert sorted(write_server_files(tmp_path)) == FILES
 
 
-def test_only_what_differs_is_written(tmp_path):
+def test_only_changed_files_are_written(tmp_path):
     add_version(tmp_path, "one")
     write_server_files(tmp_path)
     before = {name: (tmp_path / name).stat().st_ino for name in FILES}
@@ -195,7 +195,7 @@ def test_file_is_complete_and_on_disk_before_it_takes_its_name(tmp_path, monkeyp
 
 WRITE = """
 import pathlib, sys
-from export.server_config import write_server_files
+from export.publication.server_config import write_server_files
 serving_dir, model = pathlib.Path(sys.argv[1]), sys.argv[2]
 for number in range(5):
     folder = serving_dir / f"{model}{number}" / "1"

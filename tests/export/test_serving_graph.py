@@ -1,4 +1,4 @@
-"""What each signature of a published version runs, read from its graph alone."""
+"""The ops and variables of each signature, read from the graph of a SavedModel."""
 
 import re
 
@@ -7,14 +7,23 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE
-from export.graph_lint import SIGNATURES, nodes_of
-from export.publish import publish
+from export.publication.publish import write_saved_model
+from export.signatures.contract import (
+    ENCODE,
+    IMPUTE,
+    LOG_LIKELIHOOD,
+    RECONSTRUCT,
+    SAMPLE,
+)
+from export.signatures.signatures import make_signatures
+from export.verification.graph_lint import SIGNATURES, nodes_of
 from tests.tiny_models import LATENT_DIM, tiny_model
+
+pytestmark = pytest.mark.integration
 
 
 def noisy_encoder():
-    """Layers that draw and count in training alone."""
+    """Layers that are random and collect statistics only in training."""
     layers = [keras.layers.Dense(5), keras.layers.BatchNormalization()]
     return keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dropout(0.5)])
 
@@ -39,7 +48,8 @@ def model():
 @pytest.fixture(scope="module")
 def nodes(model, tmp_path_factory):
     """Signature name to the nodes of its graph and of all functions it calls."""
-    folder = publish(model, tmp_path_factory.mktemp("serving"), num_samples=3)
+    folder = tmp_path_factory.mktemp("saved")
+    write_saved_model(model, make_signatures(model, num_samples=3), folder)
     content = (folder / "saved_model.pb").read_bytes()
     (meta_graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
     return {name: list(nodes_of(meta_graph, name)) for name in SIGNATURES}
@@ -112,12 +122,12 @@ def test_nothing_trains_writes_prints_or_runs_python(nodes, name):
 
 
 @pytest.mark.parametrize("name", [RECONSTRUCT, ENCODE])
-def test_answers_without_a_seed_draw_nothing(nodes, name):
+def test_answers_without_a_seed_are_not_random(nodes, name):
     assert not {node.op for node in nodes[name] if re.search("Random|Xor", node.op)}
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_what_is_drawn_is_drawn_from_the_seed_alone(nodes, name):
+def test_random_numbers_depend_only_on_the_seed(nodes, name):
     ops = {node.op for node in nodes[name]}
     assert not [op for op in ops if "Random" in op]  # Threefry is made of plain ops
     assert ("BitwiseXor" in ops) == (name not in (RECONSTRUCT, ENCODE))

@@ -1,26 +1,20 @@
-"""What the signatures answer, asked as functions: the mathematics, rows and edges."""
-
-import io
+"""The signatures as functions: the mathematics, rows and edge cases."""
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image, ImageOps
 from scipy import stats
 
-from export import raw_inputs
 from export.errors import UsageError
-from export.examples import make_inputs, missing_patterns
-from export.raw_inputs import decode_images
-from export.signatures import check_names, make_signatures
+from export.signatures.signatures import check_names, make_signatures
+from export.verification.examples import make_inputs, missing_patterns
+from tests.export.signature_calls import as_batch, ask, assert_same, request_of
 from tests.tiny_models import FAMILY, SIZES, tiny_batch, tiny_modality, tiny_model
 from tf_mopoe import Modality, MoPoEVAE
-from tf_mopoe.data.texts import ALPHABET
 from tf_mopoe.models import log_likelihood, row_draws
 from tf_mopoe.subsets import SubsetSampler
 
-#: Modalities of every kind of likelihood that answers or fails in a way of its own.
+#: Modalities with every kind of likelihood.
 KINDS = {
     "normal": {"likelihood": "normal", "style_dim": 2},
     "laplace": {"likelihood": "laplace", "likelihood_scale": "per_element"},
@@ -44,43 +38,6 @@ def kind_model(kind, cls=MoPoEVAE, **kwargs):
         seed=0,
         **kwargs,
     )
-
-
-def ask(model, name, request, **options):
-    """Runs a signature's function as it is; the published graph has its own tests."""
-    signature = make_signatures(model, **options)[name]
-    flat = {
-        key: tf.constant(request[key], spec.dtype)
-        for key, spec in signature.inputs.items()
-    }
-    function = signature.function
-    if len(request["seed"]) > 100:  # many rows' draws are slow outside of a graph
-        function = tf.function(function, input_signature=[signature.inputs])
-    return {key: value.numpy() for key, value in function(flat).items()}
-
-
-def request_of(model, batch, seed=0, **flags):
-    """A request of a complete batch; flags say what is present."""
-    rows = len(next(iter(batch.values())))
-    request = {"seed": np.arange(seed, seed + rows)}
-    for name in model.modality_names:
-        request[name] = batch[name]
-        request[f"has_{name}"] = np.broadcast_to(flags.get(name, True), [rows]).copy()
-    return request
-
-
-def as_batch(model, request):
-    names = model.modality_names
-    present = {name: request[f"has_{name}"] for name in names}
-    return {**{name: request[name] for name in names}, "present": present}
-
-
-def assert_same(answer, expected):
-    assert answer.keys() == expected.keys()
-    for name in answer:
-        np.testing.assert_allclose(
-            answer[name], expected[name], rtol=1e-4, atol=1e-6, err_msg=name
-        )
 
 
 @pytest.mark.parametrize("cls", FAMILY)
@@ -227,7 +184,7 @@ def test_many_samples_are_decoded_in_parts_with_the_same_result(monkeypatch):
     assert set(seen) == {2}
 
 
-def test_nan_and_infinity_of_a_present_value_are_answered_in_their_rows_alone():
+def test_nan_and_infinity_affect_only_their_rows():
     model = tiny_model("ab")
     request = request_of(model, tiny_batch("ab", rows=4), b=[True, True, True, False])
     clean = {name: ask(model, name, request) for name in ("encode", "impute",
@@ -303,107 +260,10 @@ def test_sampled_subsets_answer_a_row_the_same_in_any_batch():
             )
 
 
-def encoded(pixels, kind):
-    file = io.BytesIO()
-    Image.fromarray(pixels.squeeze()).save(file, kind)
-    return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def raw_model():
-    return MoPoEVAE(
-        [
-            Modality("photo", (8, 6, 3)),
-            Modality("grey", (4, 4, 1)),
-            Modality("text", (5, len(ALPHABET)), likelihood="categorical"),
-            Modality(
-                "code", (3,), likelihood="integer_categorical",
-                num_classes=len(ALPHABET),
-            ),
-        ],
-        latent_dim=2,
-        seed=0,
-    )  # fmt: skip
-
-
-RAW = {"image_bytes": ["photo", "grey"], "text_strings": ["text", "code"]}
-
-
-def raw_request(photos, rows=2):
-    return {
-        "photo_bytes": np.array(photos, object),
-        "grey_bytes": np.array([b""] * rows, object),
-        "text": np.array(["Two!", "longer"], object),
-        "code": np.array([b"a", b""], object),
-        "seed": np.arange(rows),
-        **{f"has_{x}": np.array([True] * rows) for x in ("photo", "text", "code")},
-        "has_grey": np.array([False] * rows),
-    }  # fmt: skip
-
-
-def test_files_and_strings_answer_as_the_values_they_stand_for(raw_model):
-    pixels = np.random.default_rng(0).integers(0, 256, [2, 8, 6, 3], np.uint8)
-    photos = [encoded(pixels[0], "PNG"), encoded(pixels[1], "JPEG")]
-    answer = ask(raw_model, "encode", raw_request(photos), **RAW)
-    shown = [np.asarray(Image.open(io.BytesIO(photo))) for photo in photos]
-    text = [[ALPHABET.index(c) for c in word] for word in ("two! ", "longe")]
-    code = [[ALPHABET.index(c) for c in word] for word in ("a  ", "   ")]
-    expected = raw_model.encode(
-        {
-            "photo": np.stack(shown) / np.float32(255.0),
-            "text": np.eye(len(ALPHABET), dtype=np.float32)[text],
-            "code": np.array(code),
-        }
-    )
-    # JPEG decoders may differ by a step of brightness.
-    for key in ("loc", "scale"):
-        np.testing.assert_allclose(answer[key][0], expected[key][0], rtol=1e-5)
-        np.testing.assert_allclose(answer[key][1], expected[key][1], atol=2e-2)
-
-
-def test_images_of_other_sizes_are_cut_and_resized_as_the_folders_are(raw_model):
-    smooth = np.linspace(0, 255, 40 * 20).reshape(40, 20)
-    pixels = np.stack([smooth, smooth[::-1], smooth.T.reshape(40, 20)], -1)
-    pixels = pixels.astype(np.uint8)
-    fitted = ImageOps.fit(Image.fromarray(pixels), (6, 8), Image.Resampling.BICUBIC)
-    photo = np.asarray(fitted, np.float32)[None] / 255.0
-    answer = ask(
-        raw_model, "serving_default", raw_request([encoded(pixels, "PNG")] * 2), **RAW
-    )
-    seen = decode_images(
-        tf.constant([encoded(pixels, "PNG")]), tf.constant([True]), (8, 6, 3)
-    )
-    assert np.abs(seen.numpy() - photo).mean() < 0.02
-    assert np.isfinite(answer["photo"]).all()
-
-
-def test_a_file_that_is_no_image_is_answered_with_nan_and_a_broken_one_refused(
-    raw_model,
-):
-    noise = np.random.default_rng(0).integers(0, 256, [8, 6, 3], np.uint8)
-    good, jpeg = encoded(noise, "PNG"), encoded(noise, "JPEG")
-    for bad in (b"GIF89a...", b"", good[:-9], jpeg[:-30], b"\xff\xd8\xff\xd9"):
-        answer = ask(raw_model, "encode", raw_request([good, bad]), **RAW)
-        assert np.isfinite(answer["loc"][0]).all()
-        assert np.isnan(answer["loc"][1]).all()
-    damaged = good[:45] + bytes(20) + good[65:]
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        ask(raw_model, "encode", raw_request([good, damaged]), **RAW)
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_images_that_would_fill_the_memory_are_not_decoded(kind, monkeypatch):
-    file = encoded(np.zeros([20, 30, 3], np.uint8), kind)
-    for most, seen in ((600, True), (599, False)):
-        monkeypatch.setattr(raw_inputs, "MOST_PIXELS", most)
-        image = decode_images(tf.constant([file]), tf.constant([True]), (8, 6, 3))
-        assert np.isfinite(image).all() == seen
-
-
 @pytest.mark.parametrize(
     "others", [("A", "a"), ("a", "a_bytes"), ("b", "A_BYTES", "a")]
 )
-def test_names_that_tensorflow_takes_for_one_are_refused(others):
+def test_names_that_tensorflow_does_not_tell_apart_are_refused(others):
     with pytest.raises(UsageError, match="can't be served together"):
         check_names(others)
 
@@ -412,16 +272,3 @@ def test_names_that_tensorflow_takes_for_one_are_refused(others):
 def test_names_that_tensorflow_does_not_take_are_refused(name):
     with pytest.raises(UsageError, match=f"modality '{name}' can't be served"):
         check_names([name, "a"])
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"image_bytes": ["phot"]}, r"image_bytes names \['phot'\]; this model has"),
-        ({"image_bytes": ["text"]}, "image_bytes must name images"),
-        ({"text_strings": ["photo"]}, "text_strings must name text in the 71 symbols"),
-    ],
-)
-def test_what_can_not_be_served_is_refused(raw_model, options, said):
-    with pytest.raises(UsageError, match=said):
-        make_signatures(raw_model, **options)

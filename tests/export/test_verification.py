@@ -1,22 +1,30 @@
-"""Every fault that a version may have is found, and the message says which."""
+"""Every fault of a version is found, and the message says which."""
 
+import functools
 import re
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import session_check
-from export.contract import BATCH_SIZES
-from export.warmup_records import WARMUP, WarmupRequest, from_record, to_record
+from export.errors import ExportError
+from export.signatures.contract import BATCH_SIZES
+from export.verification import session_check, verify
+from export.verification.warmup_records import (
+    WARMUP,
+    WarmupRequest,
+    from_record,
+    to_record,
+)
 
 VALUE = tf.TensorSpec([None, 2], tf.float32, name="a")
 FLAG = tf.TensorSpec([None], tf.bool, name="has_a")
 SEED = tf.TensorSpec([None], tf.int64, name="seed")
 
 
-def here(a, has_a):
+def observed(a, has_a):
     return tf.where(has_a[:, tf.newaxis], a, 0.0)
 
 
@@ -31,27 +39,29 @@ def noise(seed):
 
 #: A model of one modality, which doubles what it sees: the five signatures.
 FUNCTIONS = {
-    "serving_default": (lambda a, has_a: {"a": 2 * here(a, has_a)}, [VALUE, FLAG]),
+    "serving_default": (lambda a, has_a: {"a": 2 * observed(a, has_a)}, [VALUE, FLAG]),
     "encode": (
         lambda a, has_a: {
-            "loc": here(a, has_a)[:, :1],
+            "loc": observed(a, has_a)[:, :1],
             "scale": tf.ones_like(a[:, :1]),
         },
         [VALUE, FLAG],
     ),
     "impute": (
-        lambda a, has_a, seed: {"a": here(a, has_a) + noise(seed)},
+        lambda a, has_a, seed: {"a": observed(a, has_a) + noise(seed)},
         [VALUE, FLAG, SEED],
     ),
     "sample": (lambda seed: {"a": noise(seed)}, [SEED]),
     "log_likelihood": (
         lambda a, has_a, seed: {
-            "log_likelihood": tf.cast(tf.reduce_sum(here(a, has_a), 1), tf.float64)
+            "log_likelihood": tf.cast(tf.reduce_sum(observed(a, has_a), 1), tf.float64)
         },
         [VALUE, FLAG, SEED],
     ),
 }
 ROWS = 8
+
+pytestmark = pytest.mark.integration
 
 
 def write(folder, layer=None, **changed):
@@ -65,6 +75,13 @@ def write(folder, layer=None, **changed):
         if function is not None
     }
     tf.saved_model.save(module, str(folder), signatures=module.functions)
+    (folder / "assets.extra").mkdir()
+    np.savez(folder / session_check.EXAMPLES, **right_examples())
+    write_warmup(folder, [(n, rows) for rows in BATCH_SIZES for n in FUNCTIONS])
+
+
+@functools.cache
+def right_examples():
     generator = np.random.default_rng(0)
     present = np.arange(ROWS) % 3 > 0
     inputs = {
@@ -78,9 +95,7 @@ def write(folder, layer=None, **changed):
         answer = function(*(tf.constant(inputs[spec.name]) for spec in specs))
         for key, value in answer.items():
             examples[f"outputs/{name}/{key}"] = value.numpy()
-    (folder / "assets.extra").mkdir()
-    np.savez(folder / session_check.EXAMPLES, **examples)
-    write_warmup(folder, [(n, rows) for rows in BATCH_SIZES for n in FUNCTIONS])
+    return examples
 
 
 def write_warmup(folder, records, shape=(2,)):
@@ -117,27 +132,33 @@ def cut_examples(folder, rows):
     np.savez(path, **examples)
 
 
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch):
-    # Another process would take seconds to start; what it must not import is checked
-    # where a version is published.
-    monkeypatch.setattr(session_check, "FOREIGN", ())
+@pytest.fixture(scope="module")
+def right_version(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("right")
+    write(folder)
+    return folder
 
 
-def said(folder, capsys):
-    code = session_check.main([str(folder)])
+@pytest.fixture
+def copied(right_version, tmp_path):
+    """A copy of the right version, to be damaged."""
+    return shutil.copytree(right_version, tmp_path / "1")
+
+
+def check(folder, capsys):
+    """Exit code and the line that is printed."""
+    code = session_check.main(str(folder))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1
     return code, lines[0]
 
 
-def test_a_right_version_passes(tmp_path, capsys):
-    write(tmp_path)
-    code, line = said(tmp_path, capsys)
+def test_a_right_version_passes(right_version, capsys):
+    code, line = check(right_version, capsys)
     # (8 rows alone, 3 of 3, 1 of 64), with zeros and with NaN, for 5 signatures.
     assert (code, line) == (
         0,
-        "5 signatures, 120 requests answered as the model did, 35 warm-up records",
+        "5 signatures, 120 requests answered as by the model, 35 warm-up records",
     )
 
 
@@ -146,12 +167,12 @@ def changed(name, function, specs=None):
 
 
 def batch_mean(a, has_a):
-    return {"a": 2 * here(a, has_a) - tf.reduce_mean(here(a, has_a)) * 1e-2}
+    return {"a": 2 * observed(a, has_a) - tf.reduce_mean(observed(a, has_a)) * 1e-2}
 
 
 def only_alone(a, has_a):
     alone = tf.cast(tf.shape(a)[0] == 1, tf.float32)
-    return {"a": 2 * here(a, has_a) + 0.1 * (1 - alone)}
+    return {"a": 2 * observed(a, has_a) + 0.1 * (1 - alone)}
 
 
 def leaks(a, has_a):
@@ -160,17 +181,17 @@ def leaks(a, has_a):
 
 
 def python(a, has_a):
-    doubled = tf.py_function(lambda x: 2 * x, [here(a, has_a)], tf.float32)
+    doubled = tf.py_function(lambda x: 2 * x, [observed(a, has_a)], tf.float32)
     return {"a": tf.ensure_shape(doubled, [None, 2])}
 
 
-def dice(a, has_a):
-    return {"a": 2 * here(a, has_a) + 0.0 * tf.random.uniform([1, 2])}
+def random_values(a, has_a):
+    return {"a": 2 * observed(a, has_a) + 0.0 * tf.random.uniform([1, 2])}
 
 
 def prints(a, has_a):
     tf.print("seen")
-    doubled = 2 * here(a, has_a)
+    doubled = 2 * observed(a, has_a)
     with tf.control_dependencies([tf.print("seen")]):
         return {"a": tf.identity(doubled)}
 
@@ -183,7 +204,7 @@ FAULTS = {
     ),
     "another shape": (
         changed("log_likelihood", lambda a, has_a, seed: {
-            "log_likelihood": tf.cast(here(a, has_a), tf.float64)}),
+            "log_likelihood": tf.cast(observed(a, has_a), tf.float64)}),
         r"'log_likelihood', 1 rows: .* is float64 \(1, 2\), the model's float64 \(1,\)",
     ),
     "NaN": (
@@ -217,7 +238,7 @@ FAULTS = {
     ),
     "a scalar": (
         changed("log_likelihood", lambda a, has_a, seed: {
-            "log_likelihood": tf.reduce_sum(here(a, has_a))}),
+            "log_likelihood": tf.reduce_sum(observed(a, has_a))}),
         "outputs 'log_likelihood' has shape .*must be the batch",
     ),
     "a fixed batch": (
@@ -234,7 +255,7 @@ FAULTS = {
         "input 'seed' has DataType 3",
     ),
     "Python": (changed("serving_default", python), "runs EagerPyFunc"),
-    "dice": (changed("serving_default", dice), "runs RandomUniform"),
+    "random values": (changed("serving_default", random_values), "runs RandomUniform"),
     "printing": (changed("serving_default", prints), "runs PrintV2"),
 }  # fmt: skip
 
@@ -243,20 +264,20 @@ FAULTS = {
 def test_faults_are_found_and_named(fault, tmp_path, capsys):
     functions, expected = FAULTS[fault]
     write(tmp_path, **functions)
-    code, line = said(tmp_path, capsys)
+    code, line = check(tmp_path, capsys)
     assert code == 1
     assert re.search(expected, line), line
 
 
 def test_batch_normalization_in_training_mode_is_found(tmp_path, capsys):
     def normalized(a, has_a):
-        rows = here(a, has_a)[:, tf.newaxis, tf.newaxis]
+        rows = observed(a, has_a)[:, tf.newaxis, tf.newaxis]
         ones, zeros = tf.ones([2]), tf.zeros([2])
         out, _, _ = tf.compat.v1.nn.fused_batch_norm(rows, ones, zeros)
         return {"a": out[:, 0, 0]}
 
     write(tmp_path, **changed("serving_default", normalized))
-    assert "runs FusedBatchNormV3" in said(tmp_path, capsys)[1]
+    assert "runs FusedBatchNormV3" in check(tmp_path, capsys)[1]
 
 
 def test_variables_that_a_session_does_not_find_are_refused(tmp_path, capsys):
@@ -265,22 +286,21 @@ def test_variables_that_a_session_does_not_find_are_refused(tmp_path, capsys):
     layer.kernel.assign(2 * np.eye(2))
 
     def untracked(a, has_a):
-        return {"a": layer(here(a, has_a))}
+        return {"a": layer(observed(a, has_a))}
 
     # tf.saved_model.load finds them: it builds Python objects.
     write(tmp_path, layer=layer, **changed("serving_default", untracked))
-    code, line = said(tmp_path, capsys)
+    code, line = check(tmp_path, capsys)
     assert code == 1
-    assert line.startswith("the C++ Session refuses it")
+    assert line.startswith("TensorFlow's Session refuses it")
     assert "find variable" in line
 
 
-def test_a_damaged_graph_is_refused(tmp_path, capsys):
-    write(tmp_path)
-    (tmp_path / "saved_model.pb").write_bytes(b"\n")
-    code, line = said(tmp_path, capsys)
+def test_a_damaged_graph_is_refused(copied, capsys):
+    (copied / "saved_model.pb").write_bytes(b"\n")
+    code, line = check(copied, capsys)
     assert code == 1
-    assert line.startswith("the C++ Session refuses it")
+    assert line.startswith("TensorFlow's Session refuses it")
 
 
 @pytest.mark.parametrize(
@@ -292,8 +312,8 @@ def test_a_damaged_graph_is_refused(tmp_path, capsys):
             "no warm-up record of 2 rows for signature 'encode'",
         ),
         (
-            lambda f: write_warmup(f, [("encode", 2), ("impute", 1)], shape=(0,)),
-            "warm-up record 2 fails",
+            lambda f: write_warmup(f, [("encode", 2), ("impute", 1)], shape=(3,)),
+            "warm-up record 1 fails",
         ),
         (
             lambda f: write_warmup(
@@ -303,7 +323,7 @@ def test_a_damaged_graph_is_refused(tmp_path, capsys):
         ),
         (
             lambda f: (f / WARMUP).write_bytes((f / WARMUP).read_bytes()[:-3]),
-            "tf_serving_warmup_requests is truncated",
+            "tf_serving_warmup_requests is damaged",
         ),
         (lambda f: flip(f / WARMUP, 9), "tf_serving_warmup_requests is damaged"),
         (lambda f: flip(f / WARMUP, 20), "tf_serving_warmup_requests is damaged"),
@@ -317,12 +337,21 @@ def test_a_damaged_graph_is_refused(tmp_path, capsys):
         ),
     ],
 )
-def test_what_lies_beside_the_graph_is_checked(spoil, expected, tmp_path, capsys):
-    write(tmp_path)
-    spoil(tmp_path)
-    code, line = said(tmp_path, capsys)
+def test_files_beside_the_graph_are_checked(spoil, expected, copied, capsys):
+    spoil(copied)
+    code, line = check(copied, capsys)
     assert code == 1
     assert expected in line
+
+
+def test_process_cannot_import_keras_or_the_library(right_version, monkeypatch):
+    assert "5 signatures" in verify.verify(right_version)
+    check = verify.CHECK
+    for name in verify.FOREIGN:
+        code = check.replace("export.verification.session_check", name)
+        monkeypatch.setattr(verify, "CHECK", code)
+        with pytest.raises(ExportError, match=f"import of {name} halted"):
+            verify.verify(right_version)
 
 
 def test_warmup_records_are_prediction_logs():
@@ -350,4 +379,4 @@ def test_nan_is_no_answer_even_where_the_examples_have_it(tmp_path, capsys):
         examples = dict(archive)
     examples["outputs/serving_default/a"][:] = np.nan
     np.savez(path, **examples)
-    assert said(tmp_path, capsys)[0] == 1
+    assert check(tmp_path, capsys)[0] == 1

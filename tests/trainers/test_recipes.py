@@ -92,7 +92,7 @@ def test_celeba_has_the_published_weights():
     image, text = model.modalities
     assert image.reconstruction_weight == pytest.approx(1 / 3)
     assert text.reconstruction_weight == 16
-    assert model.beta_styles == {"image": 2.0, "text": 10.0}
+    assert model.loss_weights().styles == {"image": 2.0, "text": 10.0}
     assert image.style_dim == text.style_dim == 32
     assert image.event_shape == (64, 64, 3)
     assert text.event_shape == (256,)

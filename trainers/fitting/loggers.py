@@ -52,7 +52,9 @@ def make_loggers(
     import keras
 
     check_packages(config)
-    callbacks = [keras.callbacks.TensorBoard(run.logs, write_graph=False)]
+    callbacks: list[keras.callbacks.Callback] = [
+        keras.callbacks.TensorBoard(run.logs, write_graph=False)
+    ]
     if config.tensorboard_graph:
         callbacks.append(_graph_logger(run))
     if config.wandb:

@@ -43,10 +43,12 @@ def build_model(config: PolyDigitsConfig, num_steps: int) -> "MoPoEVAE":
 
     filters = [max(1, round(config.width * channels)) for channels in (32, 64, 128)]
     modalities = image_modalities(config, filters=filters, features=config.features)
-    beta = config.beta
+    beta: float | keras.optimizers.schedules.LearningRateSchedule = config.beta
     if config.warmup > 0:
         beta = keras.optimizers.schedules.PolynomialDecay(
-            0.1 * beta, max(1, round(config.warmup * num_steps)), beta
+            0.1 * config.beta,
+            max(1, round(config.warmup * num_steps)),
+            config.beta,
         )
     return MoPoEVAE(
         modalities, config.latent_dim, beta=beta, seed=config.seed, name="polydigits"

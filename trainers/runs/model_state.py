@@ -6,10 +6,11 @@ import keras
 import numpy as np
 from keras.ops import convert_to_numpy
 
+from tf_mopoe import MultimodalVAE
 from trainers.errors import RunError
 
 
-def load_weights(model: keras.Model, path: pathlib.Path) -> None:
+def load_weights(model: MultimodalVAE, path: pathlib.Path) -> None:
     """Loads weights and the optimizer's values from a model's file.
 
     The model keeps its own schedules, which more epochs stretch.
@@ -27,7 +28,7 @@ def load_weights(model: keras.Model, path: pathlib.Path) -> None:
         ) from error
 
 
-def non_finite_variables(model: keras.Model) -> list[str]:
+def non_finite_variables(model: MultimodalVAE) -> list[str]:
     """Paths of weights and optimizer variables that hold NaN or infinity."""
     return [
         variable.path
@@ -36,7 +37,7 @@ def non_finite_variables(model: keras.Model) -> list[str]:
     ]
 
 
-def running_means(model: keras.Model) -> dict[str, list[float]]:
+def running_means(model: MultimodalVAE) -> dict[str, list[float]]:
     """Values of the variables of the model's metrics, by name."""
     return {
         metric.name: [float(convert_to_numpy(x)) for x in metric.variables]
@@ -44,24 +45,24 @@ def running_means(model: keras.Model) -> dict[str, list[float]]:
     }
 
 
-def set_running_means(model: keras.Model, values: dict[str, list[float]]) -> None:
+def set_running_means(model: MultimodalVAE, values: dict[str, list[float]]) -> None:
     """Restores what `running_means` returned."""
     for metric in model.loss_terms:
         for variable, value in zip(metric.variables, values[metric.name], strict=True):
             variable.assign(value)
 
 
-def generator_states(model: keras.Model) -> list[list[int]]:
+def generator_states(model: MultimodalVAE) -> list[list[int]]:
     """States of the layers' random generators, which no model file holds."""
     return [convert_to_numpy(x).tolist() for x in _generators(model)]
 
 
-def set_generator_states(model: keras.Model, states: list[list[int]]) -> None:
+def set_generator_states(model: MultimodalVAE, states: list[list[int]]) -> None:
     """Restores what `generator_states` returned."""
     for variable, state in zip(_generators(model), states, strict=True):
         variable.assign(np.asarray(state))
 
 
-def _generators(model: keras.Model) -> list[keras.Variable]:
+def _generators(model: MultimodalVAE) -> list[keras.Variable]:
     weights = {id(variable) for variable in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]

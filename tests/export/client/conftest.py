@@ -8,9 +8,8 @@ import os
 from typing import NamedTuple
 
 import pytest
-import tensorflow  # noqa: F401  (before the C API, which else takes its place)
 
-from tests.export.client.served_models import make_served_models, write_served_models
+from tests.export.client.served_models import write_served_model
 from tests.export.client.stub_session import StubSession
 from tests.export.model_store import ModelStore
 from tests.export.prediction_service import GrpcServer
@@ -25,21 +24,18 @@ class Servers(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def served_models():
-    return make_served_models()
-
-
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory):
+def servers(request, served_models, tmp_path_factory):
     """Servers of the models of `served_models`."""
     named = [os.environ.get(f"TF_MOPOE_{kind}") for kind in ("REST", "GRPC")]
     if all(named):
         yield Servers(f"http://{named[0]}", named[1])
         return
-    folder = tmp_path_factory.mktemp("served")
-    write_served_models(folder)
     store = ModelStore()
-    store.load_all(folder)
+    store.load("views", 1, request.getfixturevalue("published").version)
+    for name in ("mixed", "documents"):
+        folder = tmp_path_factory.mktemp(name)
+        write_served_model(served_models[name], folder)
+        store.load(name, 1, folder)
     with RestServer(store) as rest, GrpcServer(store) as grpc:
         yield Servers(rest.address, grpc.address)
 

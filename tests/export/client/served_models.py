@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from export.publish import publish, write_saved_model
-from export.serving_model import serving_model
-from export.signatures import make_signatures
+from export.publication.publish import publish, write_saved_model
+from export.signatures.serving_model import serving_model
+from export.signatures.signatures import make_signatures
 from tests.tiny_models import tiny_modality, tiny_model
-from tf_mopoe import MMVAE, MultimodalVAE
+from tf_mopoe import MMVAE, Modality, MultimodalVAE
 
 #: Importance samples of `log_likelihood`.
 NUM_SAMPLES = 5
@@ -53,21 +53,16 @@ def make_served_models() -> dict[str, Served]:
 
 
 def _indices(name, shape, **kwargs):
-    from tf_mopoe import Modality
-
     return Modality(name, shape, **kwargs)
 
 
-def write_served_models(folder: pathlib.Path) -> None:
-    """Writes version 1 of each without verification, which has tests of its own."""
-    for name, served in make_served_models().items():
-        model = serving_model(served.model)
-        signatures = make_signatures(model, **served.options)
-        write_saved_model(model, signatures, folder / name / "1")
+def write_served_model(served: Served, folder: pathlib.Path) -> None:
+    """Writes a version without verification, which has tests of its own."""
+    write_saved_model(served.model, served.signatures(), folder)
 
 
 def publish_served_models(folder: pathlib.Path) -> None:
-    """Publishes each, as `mopoe-export` does."""
+    """Publishes every model, as `mopoe-export` does."""
     for served in make_served_models().values():
         publish(served.model, folder, **served.options)
 

@@ -34,7 +34,7 @@ class StubSession:
         self.width = width
 
     def run(self, signature, feed):
-        from export.c_session import SessionError
+        from export.verification.session import SessionError
 
         self.feeds.append(feed)
         if feed["x"].shape[1:] != (self.width,):

@@ -1,4 +1,4 @@
-"""What clients get is what the live Keras model gives, from whichever server."""
+"""Clients get the answers of the live Keras model, from any server."""
 
 import asyncio
 import json
@@ -9,8 +9,11 @@ import pytest
 import tensorflow as tf
 
 from export.client import AsyncGrpcClient, AsyncRestClient, GrpcClient, RestClient
-from export.row_seeds import row_seeds
+from export.signatures.model_access import fields_of
+from export.signatures.row_seeds import row_seeds
 from tests.export.client.served_models import IMAGE, NUM_SAMPLES, example_batch
+
+pytestmark = pytest.mark.integration
 
 MODELS = ("views", "mixed", "documents")
 #: float32 sums are formed in another order, and batches padded, by a server.
@@ -37,8 +40,8 @@ def flat_request(served, inputs, rows, seed=None):
     """The tensors of a request, made from the contract and not by the client."""
     flags = inputs.get("present", {})
     flat = {}
-    for modality, likelihood in zip(served.model.modalities, served.model.likelihoods):
-        name, given = modality.name, modality.name in inputs
+    for field in fields_of(served.model):
+        name, given = field.name, field.name in inputs
         flag = flags.get(name, np.full(rows, given))
         flat[f"has_{name}"] = tf.constant(flag)
         values = inputs.get(name)
@@ -49,8 +52,8 @@ def flat_request(served, inputs, rows, seed=None):
             texts = [v if f else "" for v, f in zip(values or [""] * rows, flag)]
             flat[name] = tf.constant(texts)
         else:
-            dtype = np.int32 if likelihood.integer else np.float32
-            zeros = np.zeros((rows, *modality.event_shape), dtype)
+            dtype = np.int32 if field.is_integer else np.float32
+            zeros = np.zeros((rows, *field.event_shape), dtype)
             flat[name] = tf.constant(values if given else zeros)
     if seed is not None:
         flat["seed"] = tf.constant(row_seeds(seed, rows))
@@ -126,7 +129,7 @@ def test_none_is_a_missing_file_or_text(connect):
     batch = example_batch("documents", 3)
     flag = np.array([True, False, True])
     holes = {
-        name: [value if here else None for value, here in zip(values, flag)]
+        name: [value if is_present else None for value, is_present in zip(values, flag)]
         for name, values in batch.items()
     }
     client = connect("documents")
@@ -208,10 +211,10 @@ def test_asynchronous_clients_answer_as_the_synchronous_ones(transport, servers)
             client.impute(batch, seed=2),
             client.sample(70, seed=2),
         ]
-        for answer, wanted in zip(answers, expected):
-            assert_close(answer, wanted)
-        wanted = client.log_likelihood(batch, seed=2)
-    np.testing.assert_allclose(log_likelihood, wanted, **TOLERANCE)
+        for answer, reference in zip(answers, expected):
+            assert_close(answer, reference)
+        reference = client.log_likelihood(batch, seed=2)
+    np.testing.assert_allclose(log_likelihood, reference, **TOLERANCE)
 
 
 def test_version_and_readiness(connect):
@@ -223,7 +226,7 @@ def test_version_and_readiness(connect):
 
 
 class TestRestRules:
-    """The server's own rules, that the test server keeps as TensorFlow Serving does."""
+    """The rules of TensorFlow Serving, which the test server keeps."""
 
     def post(self, servers, body, path="views:predict"):
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""When servers fail: what clients try again, for how long, and what they say."""
+"""Failures of servers: what clients retry, for how long, and their errors."""
 
 import asyncio
 import concurrent.futures
@@ -22,10 +22,9 @@ from export.client import (
     Timeout,
     Unavailable,
     UnexpectedAnswer,
-    base,
-    errors,
+    core,
 )
-from export.row_seeds import row_seeds
+from export.signatures.row_seeds import row_seeds
 from tests.export.client.stub_session import StubSession
 from tests.export.model_store import Fault
 from tests.export.prediction_service import GrpcServer
@@ -39,7 +38,7 @@ X = {"x": np.ones([2, 2])}
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(errors, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(core, "FIRST_WAIT", 0.02)
 
 
 @pytest.fixture(params=["rest", "grpc"])
@@ -61,7 +60,7 @@ def ask_async(stub, transport, inputs, **kwargs):
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
-def test_overload_and_lost_connections_are_tried_again(stub, transport, code):
+def test_overload_and_lost_connections_are_retried(stub, transport, code):
     faults = [Fault(code=code), Fault(drop=True), Fault(code=code)]
     stub.store.faults.extend(faults)  # of the metadata
     with connect(stub, transport) as client:
@@ -73,18 +72,18 @@ def test_overload_and_lost_connections_are_tried_again(stub, transport, code):
     assert (ask_async(stub, transport, X)["x"] == 2).all()
 
 
-def test_gateway_that_lost_the_server_is_tried_again(stub):
+def test_bad_gateway_is_retried(stub):
     with connect(stub, "rest") as client:
         client.reconstruct(X)
         stub.store.faults.append(Fault(code="BAD_GATEWAY", body=b"<html>bad</html>"))
         client.reconstruct(X)
 
 
-def test_retries_end_with_the_error_of_the_last(stub, transport):
+def test_last_retry_raises_its_error(stub, transport):
     stub.store.faults.extend([Fault(code="UNAVAILABLE")] * 10)
     with (
         connect(stub, transport, retries=2) as client,
-        pytest.raises(Unavailable, match="as the test wanted.*Is the server") as caught,
+        pytest.raises(Unavailable, match="as the test.*Is the server") as caught,
     ):
         client.reconstruct(X)
     assert caught.value.status in (503, "UNAVAILABLE")
@@ -102,7 +101,7 @@ def test_retries_end_with_the_error_of_the_last(stub, transport):
         ("INTERNAL", ServingError, 500),
     ],
 )
-def test_other_refusals_are_not_tried_again(stub, transport, code, kind, status):
+def test_other_errors_are_not_retried(stub, transport, code, kind, status):
     with connect(stub, transport) as client:
         client.reconstruct(X)
         stub.store.faults.append(Fault(code=code))
@@ -126,7 +125,7 @@ def test_retry_after_is_waited_for(stub):
         client.reconstruct(X)
 
 
-def test_retry_after_of_an_hour_is_an_error_at_once(stub):
+def test_retry_after_of_an_hour_is_an_error_immediately(stub):
     with connect(stub, "rest") as client:
         client.reconstruct(X)
         stub.store.faults.append(Fault(code="UNAVAILABLE", retry_after="3600"))
@@ -136,7 +135,7 @@ def test_retry_after_of_an_hour_is_an_error_at_once(stub):
     assert stub.store.requests.count("Predict") == 2
 
 
-def test_timeout_is_that_of_one_attempt_and_not_tried_again(stub, transport):
+def test_timeout_is_for_one_attempt_and_not_retried(stub, transport):
     with connect(stub, transport, timeout=0.8) as client:
         client.reconstruct(X)
         # Together longer than the timeout, each shorter.
@@ -171,13 +170,13 @@ def test_server_that_restarts_is_found_again(stub, transport):
             assert (answer.result(8)["x"] == 2).all()
 
 
-def test_readiness_is_asked_once_and_refusal_is_an_error(stub, transport):
+def test_readiness_is_not_retried_and_refusal_is_an_error(stub, transport):
     with connect(stub, transport) as client:
         assert client.ready()
         stub.store.faults.append(Fault(code="UNAVAILABLE"))
         assert not client.ready()
         stub.store.faults.append(Fault(code="PERMISSION_DENIED"))
-        with pytest.raises(ServingError, match="as the test wanted"):
+        with pytest.raises(ServingError, match="as the test requires"):
             client.ready()
         stub.store.versions.clear()
         assert not client.ready()
@@ -185,7 +184,7 @@ def test_readiness_is_asked_once_and_refusal_is_an_error(stub, transport):
 
 
 def test_new_version_with_other_shapes_is_noticed(stub, transport, monkeypatch):
-    monkeypatch.setattr(base, "MAX_AGE", 0.0)
+    monkeypatch.setattr(core, "MAX_AGE", 0.0)
     wide = {"x": np.ones([1, 3])}
     with connect(stub, transport) as client:
         client.reconstruct(X)
@@ -199,7 +198,7 @@ def test_new_version_with_other_shapes_is_noticed(stub, transport, monkeypatch):
     assert ask_async(stub, transport, X)["x"].shape == (2, 2)
 
 
-def test_request_of_missing_modalities_is_made_anew_for_a_new_version(stub, transport):
+def test_request_of_missing_modalities_is_rebuilt_for_a_new_version(stub, transport):
     async def ask():
         address = getattr(stub, transport).address
         async with ASYNC[transport](address, "stub") as client:
@@ -217,17 +216,17 @@ def test_request_of_missing_modalities_is_made_anew_for_a_new_version(stub, tran
 
 def test_pixels_and_counts_are_refused_over_either_transport(stub, transport):
     pixels = {"x": np.ones([2, 2], np.uint8)}
-    said = "'x' must have a floating dtype, not uint8.*`x / 255`.*astype"
+    message = "'x' must have a floating dtype, not uint8.*`x / 255`.*astype"
     with connect(stub, transport) as client:
         for ask in (client.reconstruct, client.log_likelihood):
-            with pytest.raises(TypeError, match=said):
+            with pytest.raises(TypeError, match=message):
                 ask(pixels)
-    with pytest.raises(TypeError, match=said):
+    with pytest.raises(TypeError, match=message):
         ask_async(stub, transport, pixels)
     assert stub.store.requests == ["GetModelMetadata"] * 2
 
 
-def test_mistakes_are_named_where_no_server_is(transport):
+def test_invalid_inputs_are_reported_without_a_server(transport):
     address = {"rest": "http://127.0.0.1:9", "grpc": "127.0.0.1:9"}[transport]
     with SYNC[transport](address, "stub", retries=1) as client:
         with pytest.raises(TypeError, match="'x' is None"):
@@ -238,16 +237,16 @@ def test_mistakes_are_named_where_no_server_is(transport):
             client.impute(X, seed=1.0)
 
 
-def test_label_and_version_name_what_is_asked(stub, transport):
+def test_label_and_version_choose_the_model(stub, transport):
     old, new = stub.session, StubSession()
     stub.store.versions["stub"][2] = new
     stub.store.labels["stub", "stable"] = 1
-    for kwargs, asked in (({}, new), ({"version": 1}, old), ({"label": "stable"}, old)):
-        before = len(asked.feeds)
+    for kwargs, asker in (({}, new), ({"version": 1}, old), ({"label": "stable"}, old)):
+        before = len(asker.feeds)
         with connect(stub, transport, **kwargs) as client:
             assert client.ready()
             client.reconstruct(X)
-        assert len(asked.feeds) == before + 1
+        assert len(asker.feeds) == before + 1
     with (
         connect(stub, transport, label="canary") as client,
         pytest.raises(ModelNotFound, match="model 'stub' label 'canary' at"),
@@ -255,7 +254,7 @@ def test_label_and_version_name_what_is_asked(stub, transport):
         client.reconstruct(X)
 
 
-def test_rows_travel_in_several_requests_and_none_that_is_flagged(stub, transport):
+def test_rows_are_split_into_requests_without_missing_values(stub, transport):
     values = np.arange(14.0).reshape(7, 2)
     values[3] = np.nan
     flag = np.arange(7) != 3
@@ -283,7 +282,7 @@ def test_asynchronous_requests_of_one_call_overlap_up_to_four(stub, transport):
 
 def test_failed_asynchronous_request_stops_the_others(stub, transport):
     stub.store.faults.extend([Fault(), Fault(code="INTERNAL")])
-    with pytest.raises(ServingError, match="as the test wanted"):
+    with pytest.raises(ServingError, match="as the test requires"):
         ask_async(stub, transport, {"x": np.ones([40, 2])}, max_batch_size=1)
     assert len(stub.session.feeds) < 10
 

@@ -1,4 +1,4 @@
-"""From batches to requests: what is sent, and what is refused before it travels."""
+"""From batches to requests: what is sent, and what is refused."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from export.client import feeds
-from export.client.base import feed_with_seeds
-from export.client.batches import read_batch
+from export.client.batches import read_batch, read_seeded_batch
 from export.client.errors import UnexpectedAnswer
 from export.client.feeds import check_answer, join, split
 from export.client.served_model import (
@@ -17,7 +16,7 @@ from export.client.served_model import (
     parse_metadata,
 )
 from export.client.target import Target
-from export.row_seeds import row_seeds
+from export.signatures.row_seeds import row_seeds
 
 FLOAT, INT, BOOL = (np.dtype(kind) for kind in (np.float32, np.int32, np.bool_))
 SEED, STRING = Tensor(np.dtype(np.int64), ()), Tensor(np.dtype(object), ())
@@ -30,7 +29,7 @@ INPUTS = {
 }
 SIGNATURE = Signature(INPUTS, {"loc": Tensor(FLOAT, (4,))})
 SEEDED = Signature({**INPUTS, "seed": SEED}, SIGNATURE.outputs)
-TARGET = Target("http://here", "model")
+TARGET = Target("http://host", "model")
 IMAGE = np.ones([3, 2, 3])
 
 
@@ -47,7 +46,7 @@ def test_modalities_are_found_by_their_flags():
     }
 
 
-def test_every_input_is_there_with_zeros_and_empty_strings_where_missing():
+def test_every_input_is_sent_with_zeros_and_empty_strings_where_missing():
     feed = make_feed(SIGNATURE, {"image": IMAGE})
     assert feed.keys() == INPUTS.keys()
     for name, tensor in INPUTS.items():
@@ -59,7 +58,7 @@ def test_every_input_is_there_with_zeros_and_empty_strings_where_missing():
     assert feed["photo_bytes"].tolist() == feed["text"].tolist() == [b""] * 3
 
 
-def test_what_is_missing_by_flag_does_not_travel():
+def test_values_that_are_missing_by_flag_are_not_sent():
     image = np.where(np.arange(3)[:, None, None] == 1, np.nan, IMAGE)
     flag = np.array([True, False, True])
     feed = make_feed(
@@ -133,7 +132,7 @@ def test_flag_wins_over_nan_in_a_column():
         (np.float32, bool),
     ],
 )
-def test_numbers_are_cast_where_their_meaning_stays(kind, label_kind):
+def test_numbers_are_cast_if_their_values_stay(kind, label_kind):
     feed = make_feed(
         SIGNATURE, {"image": IMAGE.astype(kind), "label": np.ones(3, label_kind)}
     )
@@ -152,7 +151,7 @@ SEQUENCE = "must be an array of numbers .* or a sequence of B files"
 
 
 @pytest.mark.parametrize(
-    ("inputs", "kind", "said"),
+    ("inputs", "kind", "message"),
     [
         ([IMAGE], TypeError, "`inputs` must be a dictionary.*Received: list"),
         ({}, ValueError, "at least one modality"),
@@ -194,14 +193,14 @@ SEQUENCE = "must be an array of numbers .* or a sequence of B files"
         ({"photo": 3}, TypeError, f"'photo' {SEQUENCE}"),
     ],
 )
-def test_wrong_batches_are_refused_by_name(inputs, kind, said):
-    with pytest.raises(kind, match=said) as caught:
+def test_wrong_batches_are_refused_by_name(inputs, kind, message):
+    with pytest.raises(kind, match=message) as caught:
         make_feed(SIGNATURE, inputs)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("present", "kind", "said"),
+    ("present", "kind", "message"),
     [
         ([True], TypeError, "`present` must be a dictionary"),
         ({"label": [True] * 3}, ValueError, "modality 'label', but there are no"),
@@ -213,14 +212,14 @@ def test_wrong_batches_are_refused_by_name(inputs, kind, said):
         ({"text": [True] * 3}, TypeError, "'text'.*NoneType in row 1"),
     ],
 )
-def test_wrong_flags_are_refused_by_name(present, kind, said):
+def test_wrong_flags_are_refused_by_name(present, kind, message):
     inputs = {"image": IMAGE, "text": ["a", None, "b"], "present": present}
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         make_feed(SIGNATURE, inputs)
 
 
 def test_seeds_of_rows_do_not_depend_on_how_a_request_is_split():
-    feed = feed_with_seeds({"label": np.zeros(5)}, 7)(SEEDED)
+    feed = feeds.make_feed(SEEDED, read_seeded_batch({"label": np.zeros(5)}, 7))
     chunks = list(split(feed, 2))
     assert [chunk["label"].shape for chunk in chunks] == [(2,), (2,), (1,)]
     assert [chunk["seed"].tolist() for chunk in chunks] == [
@@ -241,28 +240,28 @@ def test_answers_are_put_together_in_order_with_the_served_dtype():
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ({}, r"has \[\], not \['loc'\]"),
         ({"loc": [[0] * 4], "x": 1}, r"has \['loc', 'x'\]"),
-        ({"loc": [[0] * 3]}, r"'loc' is no array of float32 \[1, 4\]"),
-        ({"loc": [["a"] * 4]}, "'loc' is no array of float32"),
-        ({"loc": 1.0}, "'loc' is no array of float32"),
+        ({"loc": [[0] * 3]}, r"'loc' is not an array of float32 \[1, 4\]"),
+        ({"loc": [["a"] * 4]}, "'loc' is not an array of float32"),
+        ({"loc": 1.0}, "'loc' is not an array of float32"),
     ],
 )
-def test_answers_of_another_form_are_refused_by_name(answer, said):
+def test_answers_of_another_form_are_refused_by_name(answer, message):
     with pytest.raises(
-        UnexpectedAnswer, match=f"model 'model' at http://here: .*{said}"
+        UnexpectedAnswer, match=f"model 'model' at http://host: .*{message}"
     ):
         check_answer(SIGNATURE, answer, 1, TARGET)
 
 
-def test_metadata_that_are_none_are_refused():
+def test_metadata_of_another_form_are_refused():
     for metadata in ({}, [], {"metadata": {"signature_def": {}}}, None):
-        with pytest.raises(UnexpectedAnswer, match="at http://here: the metadata"):
+        with pytest.raises(UnexpectedAnswer, match="at http://host: the metadata"):
             parse_metadata(metadata, TARGET)
 
 
-def test_missing_signature_is_named_with_those_there_are():
+def test_missing_signature_is_named_with_the_others():
     with pytest.raises(ValueError, match=r"no signature 'sample'; it has \['encode'\]"):
-        ServedModel({"encode": SIGNATURE}).signature("sample")
+        ServedModel({"encode": SIGNATURE}, 0.0).signature("sample")

@@ -1,4 +1,4 @@
-"""Whatever is given for a modality arrives exactly, or is refused by its name."""
+"""Any value given for a modality is sent exactly, or refused with its name."""
 
 import math
 
@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from export.client.base import feed_of
+from export.client.batches import read_batch
+from export.client.feeds import make_feed
 from export.client.served_model import Signature, Tensor
 
 FLOAT, INT, BOOL, STRING = (
@@ -62,7 +63,7 @@ def attempt(inputs):
     """The feed, or what a refusal says."""
     try:
         with np.errstate(all="ignore"):
-            return feed_of(inputs)(SIGNATURE), ""
+            return make_feed(SIGNATURE, read_batch(inputs)), ""
     except (TypeError, ValueError) as error:
         return None, str(error)
 

@@ -1,4 +1,4 @@
-"""What a mistake costs: nothing is sent for one that the client can see by itself."""
+"""The number of requests of an invalid call: none if the client can tell."""
 
 import asyncio
 import inspect
@@ -9,12 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.client import InvalidRequest, Unavailable, base
-from export.client.async_base import AsyncClient
-from export.client.base import Client
+from export.client import InvalidRequest, Unavailable, core
+from export.client.batches import read_batch, read_seeded_batch
+from export.client.clients import AsyncClient, Client
+from export.client.core import Transport
 from export.client.errors import UnexpectedAnswer
+from export.client.feeds import make_feed
+from export.client.served_model import parse_metadata
 from export.client.target import Target
-from export.contract import ENCODE, IMPUTE, LOG_LIKELIHOOD, RECONSTRUCT, SAMPLE
+from export.signatures.contract import (
+    ENCODE,
+    IMPUTE,
+    LOG_LIKELIHOOD,
+    RECONSTRUCT,
+    SAMPLE,
+)
 
 X = [[1.0, 2.0]]
 
@@ -71,49 +80,42 @@ class Server:
         }
 
 
-class SyncFake(Client):
+class FakeTransport(Transport):
+    """Asks a `Server` without a connection."""
+
     def __init__(self, server):
-        super().__init__(Target("here", "model", retries=0))
         self.server = server
 
-    def _disconnect(self):
+    async def close(self):
         pass
 
-    def _metadata(self):
+    async def metadata(self):
         return self.server.metadata()
 
-    def _predict(self, name, signature, feed):
+    async def predict(self, name, signature, feed):
         return self.server.predict(signature, feed)
 
-    def _is_available(self):
+    async def is_available(self):
         return True
 
 
-class AsyncFake(AsyncClient):
-    def __init__(self, server):
-        super().__init__(Target("here", "model", retries=0))
-        self.server = server
-
-    async def _disconnect(self):
-        pass
-
-    async def _metadata(self):
-        return self.server.metadata()
-
-    async def _predict(self, name, signature, feed):
-        return self.server.predict(signature, feed)
-
-    async def _is_available(self):
-        return True
+class FakeClient(Client):
+    def _make_transport(self, server):
+        return FakeTransport(server)
 
 
-class Asked:
-    """A client and its server; asks the asynchronous one as the other."""
+class FakeAsyncClient(AsyncClient):
+    def _make_transport(self, server):
+        return FakeTransport(server)
+
+
+class Asker:
+    """A client and its server; runs an asynchronous client like the other."""
 
     def __init__(self, kind):
         self.server = Server()
-        self.client = kind(self.server)
-        self.loop = asyncio.new_event_loop() if kind is AsyncFake else None
+        self.client = kind("host", "model", retries=0, server=self.server)
+        self.loop = asyncio.new_event_loop() if kind is FakeAsyncClient else None
 
     def __call__(self, method, *arguments, **options):
         answer = getattr(self.client, method)(*arguments, **options)
@@ -126,15 +128,15 @@ class Asked:
             self.loop.close()
 
 
-@pytest.fixture(params=[SyncFake, AsyncFake])
+@pytest.fixture(params=[FakeClient, FakeAsyncClient])
 def ask(request):
-    asked = Asked(request.param)
-    yield asked
-    asked.close()
+    asker = Asker(request.param)
+    yield asker
+    asker.close()
 
 
 HIDDEN = np.ma.array(X, mask=[[True, False]])
-#: Seen without knowing the model: inputs and what is said.
+#: Invalid without knowing the model: inputs, error and message.
 LOCAL = {
     "no dictionary": ([X], TypeError, "`inputs` must be a dictionary"),
     "nothing": ({}, ValueError, "at least one modality"),
@@ -194,7 +196,7 @@ LOCAL = {
         "'c' and `present` of 'c' are pandas columns with different indexes",
     ),
 }
-#: Seen once the model is known.
+#: Invalid once the model is known.
 DESCRIBED = {
     "unknown name": ({"y": X}, ValueError, "Unknown modality 'y'"),
     "shape": ({"x": [[1.0]]}, ValueError, r"'x' must have shape \[B, 2\]"),
@@ -207,9 +209,9 @@ METHODS = ["reconstruct", "encode", "impute", "log_likelihood"]
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", LOCAL)
-def test_mistakes_that_need_no_server_send_nothing(ask, method, case):
-    inputs, kind, said = LOCAL[case]
-    with pytest.raises(kind, match=said) as caught:
+def test_invalid_inputs_send_nothing(ask, method, case):
+    inputs, kind, message = LOCAL[case]
+    with pytest.raises(kind, match=message) as caught:
         ask(method, inputs)
     assert "\n" not in str(caught.value)
     assert ask.server.requests == []
@@ -260,29 +262,28 @@ def test_wrong_numbers_of_draws_send_nothing(ask, n):
     + [pd.Series([5]), pd.Series([5], dtype="Int64")],
 )
 def test_rows_seeds_are_sent_as_they_are(seed):
-    feed = base.feed_with_seeds({"c": [0]}, seed)(
-        base.parse_metadata(metadata(), Target("here", "m")).signature(IMPUTE)
-    )
+    served = parse_metadata(metadata(), Target("host", "m"))
+    feed = make_feed(served.signature(IMPUTE), read_seeded_batch({"c": [0]}, seed))
     assert feed["seed"].dtype == np.int64
     assert feed["seed"].tolist() == [5]
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", DESCRIBED)
-def test_mistakes_cost_one_description_together(ask, method, case):
-    inputs, kind, said = DESCRIBED[case]
+def test_invalid_inputs_cost_one_description_together(ask, method, case):
+    inputs, kind, message = DESCRIBED[case]
     for _ in range(3):
-        with pytest.raises(kind, match=said):
+        with pytest.raises(kind, match=message):
             ask(method, inputs)
     assert ask.server.requests == ["metadata"]
     ask(method, {"x": X})
     assert ask.server.requests == ["metadata", "predict"]
 
 
-def test_old_description_is_refreshed_once_for_a_mistake(ask, monkeypatch):
+def test_old_description_is_refreshed_once_for_an_invalid_input(ask, monkeypatch):
     ask("encode", {"x": X})
-    now = base.time.monotonic()
-    monkeypatch.setattr(base.time, "monotonic", lambda: now + base.MAX_AGE + 1)
+    now = core.time.monotonic()
+    monkeypatch.setattr(core.time, "monotonic", lambda: now + core.MAX_AGE + 1)
     for _ in range(3):
         with pytest.raises(ValueError, match="shape"):
             ask("encode", {"x": [[1.0]]})
@@ -295,7 +296,7 @@ def test_old_description_is_refreshed_for_the_shape_of_a_new_version(ask, monkey
     wide = {"x": [[1.0, 2.0, 3.0]]}
     with pytest.raises(ValueError, match="shape"):
         ask("encode", wide)
-    monkeypatch.setattr(base, "MAX_AGE", 0.0)
+    monkeypatch.setattr(core, "MAX_AGE", 0.0)
     assert ask("encode", wide)["x"].shape == (1, 3)
     assert ask.server.requests == ["metadata", "predict", "metadata", "predict"]
 
@@ -311,8 +312,8 @@ def test_refusal_by_the_server_refreshes_at_once(ask):
     assert ask.server.requests[-2:] == ["predict", "metadata"]
 
 
-def test_mistake_is_named_although_the_server_is_gone(ask, monkeypatch):
-    monkeypatch.setattr(base, "MAX_AGE", 0.0)
+def test_invalid_input_is_reported_although_the_server_is_gone(ask, monkeypatch):
+    monkeypatch.setattr(core, "MAX_AGE", 0.0)
     ask("encode", {"x": X})
     ask.server.errors = [Unavailable("gone")]
     with pytest.raises(ValueError, match=r"'x' must have shape \[B, 2\]"):
@@ -330,14 +331,14 @@ def test_integers_and_bools_are_refused_for_reals_with_both_remedies(
     kind, as_list, rows
 ):
     values = np.ones([rows, 2], kind)
-    asked = Asked(SyncFake)
+    asker = Asker(FakeClient)
     with pytest.raises(TypeError, match="'x' must have a floating dtype") as caught:
-        asked("encode", {"x": values.tolist() if as_list else values})
+        asker("encode", {"x": values.tolist() if as_list else values})
     message = str(caught.value)
     assert "`x / 255`" in message
     assert "`x.astype('float32')`" in message
     assert as_list or values.dtype.name in message
-    assert "predict" not in asked.server.requests
+    assert "predict" not in asker.server.requests
 
 
 FLAGS = st.lists(st.booleans(), min_size=1, max_size=5)
@@ -357,8 +358,8 @@ CONTAINERS = [
 def test_flags_may_be_any_column_of_bools(flag, container):
     values = np.full([len(flag)], 1)
     inputs = {"c": values, "present": {"c": container(flag)}}
-    served = base.parse_metadata(metadata(), Target("here", "m"))
-    feed = base.feed_of(inputs)(served.signature(ENCODE))
+    served = parse_metadata(metadata(), Target("host", "m"))
+    feed = make_feed(served.signature(ENCODE), read_batch(inputs))
     assert feed["has_c"].dtype == bool
     assert feed["has_c"].tolist() == flag
     assert feed["c"].tolist() == [int(one) for one in flag]
@@ -370,15 +371,15 @@ FLOATS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 @given(values=st.lists(st.tuples(FLOATS, FLOATS), min_size=1, max_size=4))
 def test_reals_arrive_rounded_to_float32_or_are_refused(values):
     values = np.array(values)
-    served = base.parse_metadata(metadata(), Target("here", "m"))
-    make = base.feed_of({"x": values})
+    served = parse_metadata(metadata(), Target("host", "m"))
+    batch = read_batch({"x": values})
     with np.errstate(over="ignore"):
         expected = values.astype(np.float32)
     if np.isfinite(expected).all():
-        assert np.array_equal(make(served.signature(ENCODE))["x"], expected)
+        assert np.array_equal(make_feed(served.signature(ENCODE), batch)["x"], expected)
     else:
         with pytest.raises(ValueError, match="'x' must hold finite float32 values"):
-            make(served.signature(ENCODE))
+            make_feed(served.signature(ENCODE), batch)
 
 
 def test_masked_arrays_that_hide_nothing_are_taken(ask):

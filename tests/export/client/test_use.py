@@ -1,4 +1,4 @@
-"""How clients are made, closed and not to be used: what they refuse, and how."""
+"""How clients are made and closed, and the uses that they refuse."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ def transport(request):
 
 @pytest.mark.parametrize("kind", [*SYNC.values(), *ASYNC.values()])
 @pytest.mark.parametrize(
-    ("kwargs", "error", "said"),
+    ("kwargs", "error", "message"),
     [
         ({"address": "localhost"}, ValueError, "`address` must"),
         ({"address": "ftp://localhost:1"}, ValueError, "`address` must"),
@@ -56,10 +56,10 @@ def transport(request):
         ({"version": True}, TypeError, "`version` must be an int. Received: True"),
     ],
 )
-def test_arguments_that_cannot_be_meant_are_refused(kind, kwargs, error, said):
+def test_invalid_arguments_are_refused(kind, kwargs, error, message):
     rest = kind in (RestClient, AsyncRestClient)
     address = "http://localhost:1" if rest else "localhost:1"
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         kind(**{"address": address, "model": "m", **kwargs})
 
 
@@ -71,7 +71,7 @@ def test_numbers_of_numpy_are_taken(stub, transport):
 
 
 @pytest.mark.parametrize(
-    ("n", "error", "said"),
+    ("n", "error", "message"),
     [
         (-1, ValueError, "`n` must be 0 or more. Received: -1"),
         (2.0, TypeError, "`n` must be an int. Received: 2.0"),
@@ -80,9 +80,9 @@ def test_numbers_of_numpy_are_taken(stub, transport):
         (True, TypeError, "`n` must be an int. Received: True"),
     ],
 )
-def test_wrong_numbers_of_draws_are_refused(n, error, said):
+def test_wrong_numbers_of_draws_are_refused(n, error, message):
     client = RestClient("http://localhost:1", "m", retries=0)
-    with client, pytest.raises(error, match=said):
+    with client, pytest.raises(error, match=message):
         client.sample(n)
 
 
@@ -111,9 +111,9 @@ def test_closed_asynchronous_client_says_so(stub, transport, used):
     asyncio.run(ask())
 
 
-def test_asynchronous_client_is_of_one_event_loop(stub, transport):
+def test_asynchronous_client_belongs_to_one_event_loop(stub, transport):
     client = ASYNC[transport](getattr(stub, transport).address, "stub")
-    said = "model 'stub' at .*Make one client per event loop"
+    message = "model 'stub' at .*Make one client per event loop"
 
     async def ask():
         async with client:
@@ -122,13 +122,13 @@ def test_asynchronous_client_is_of_one_event_loop(stub, transport):
     first = asyncio.new_event_loop()
     first.run_until_complete(client.reconstruct(X))
     for question in (ask, client.ready, client.close):
-        with pytest.raises(RuntimeError, match=said):
+        with pytest.raises(RuntimeError, match=message):
             asyncio.run(question())
     first.run_until_complete(client.close())
     first.close()
 
 
-def test_too_large_batches_are_refused_with_what_to_lower(stub, transport):
+def test_too_large_batches_are_refused_with_advice(stub, transport):
     address = getattr(stub, transport).address
     with (
         SYNC[transport](address, "stub", max_batch_size=100) as client,

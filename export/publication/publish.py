@@ -4,28 +4,21 @@ import logging
 import os
 import pathlib
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
-from export.contract import NUM_SAMPLES
 from export.errors import ExportError, UsageError
-from export.examples import write_examples
-from export.server_config import write_server_files
-from export.serving_model import serving_model
-from export.signatures import Signature, make_signatures
-from export.versions import release, staged
-from export.warmup import write_warmup
-from export.whole_numbers import check_whole
+from export.publication.server_config import write_server_files
+from export.publication.versions import release, staged
+from export.publication.warmup import write_warmup
+from export.signatures.contract import NUM_SAMPLES
+from export.signatures.serving_model import serving_model
+from export.signatures.signatures import Signature, make_signatures
+from export.signatures.whole_numbers import check_whole
+from export.verification.examples import write_examples
+from export.verification.verify import verify
 from tf_mopoe.models import MultimodalVAE
-
-#: What the verifying process runs, with the folder of this package's parent in front.
-CHECK = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from export.session_check import main; sys.exit(main(sys.argv[2:]))"
-)
 
 
 def publish(
@@ -39,29 +32,32 @@ def publish(
 ) -> pathlib.Path:
     """Exports to SERVING_DIR/<model name>/<version>/, verified before it appears.
 
-    The version is one more than the highest that is there. Until it is complete and
-    has passed, it lies in a folder whose name starts with a dot, which servers ignore.
+    The version is one more than the highest in the folder. Until it is complete and
+    verified, it lies in a folder whose name starts with a dot, which servers ignore.
     Several exporters may publish at once. The server's configuration files in
-    SERVING_DIR are brought up to date; see `export.server_config`.
+    SERVING_DIR are updated; see `export.publication.server_config`.
 
     Args:
       model: The model; call this outside of a strategy's scope.
-      serving_dir: Where TensorFlow Serving finds its models.
+      serving_dir: Folder in which TensorFlow Serving finds its models.
       keep: Number of newest versions to keep, at least 1; None for all.
-      image_bytes, text_strings, num_samples: See `export.signatures.make_signatures`.
+      image_bytes, text_strings, num_samples: See `make_signatures`.
 
     Returns:
       The version's folder.
 
     Raises:
-      TypeError, ValueError: If `model`, `keep` or `num_samples` is not as described.
-      UsageError: If another argument is not, or the folder can't be written.
+      TypeError, ValueError: If `model`, `keep` or `num_samples` is invalid.
+      UsageError: If another argument is invalid, or the folder can't be written.
       ExportError: If the verification fails, and nothing is left behind; or if older
         versions can't be deleted or the server's files not be written, and the
         message says that the version was published.
+
+    Example:
+        publish(model, "serving", keep=3, image_bytes=["photo"])  # serving/model/1
     """
     if keep is not None:
-        keep = check_whole("keep", keep, least=1)
+        keep = check_whole("keep", keep, minimum=1)
     model = serving_model(model)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", model.name):
         raise UsageError(
@@ -88,16 +84,18 @@ def publish(
             f"SERVING_DIR: can't write {base}: {error.strerror or error}."
         ) from error
     try:
-        left_alone = write_server_files(serving_dir)
+        skipped = write_server_files(serving_dir)
     except OSError as error:
         file = error.filename or "the server's files"
         raise ExportError(
             f"published {version}, but can't write {file}: {error.strerror or error}. "
             "Fix that before exporting again."
         ) from error
-    if left_alone:
+    if skipped:
         logging.getLogger(__name__).warning(
-            "left as you changed them: %s in %s", ", ".join(left_alone), serving_dir
+            "not updated, since you changed them: %s in %s",
+            ", ".join(skipped),
+            serving_dir,
         )
     return version
 
@@ -108,7 +106,10 @@ def write_saved_model(
     """Writes the SavedModel with these signatures into `folder`.
 
     Returns:
-      Signature name to its function as it was traced, of the live model.
+      Signature name to its traced function, of the live model.
+
+    Example:
+        write_saved_model(model, make_signatures(model), pathlib.Path("version"))
     """
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -120,29 +121,3 @@ def write_saved_model(
     }
     archive.write_out(folder, verbose=False)
     return functions
-
-
-def verify(folder: str | os.PathLike[str]) -> str:
-    """Checks a version in a process that has imported TensorFlow's C++ alone.
-
-    Returns:
-      What was checked.
-
-    Raises:
-      ExportError: If a check fails, saying which.
-    """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment.pop("PYTHONPATH", None)
-    parent = pathlib.Path(__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-I", "-W", "ignore", "-c", CHECK, str(parent), str(folder)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    said = result.stdout.strip().splitlines()
-    if result.returncode != 0:
-        reason = (said or result.stderr.strip().splitlines() or ["no answer"])[-1]
-        raise ExportError(f"verification failed: {reason}")
-    return said[-1]

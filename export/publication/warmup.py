@@ -6,20 +6,22 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from export.contract import BATCH_SIZES, BYTES_SUFFIX
-from export.signatures import Signature
-from export.warmup_records import WARMUP, WarmupRequest, to_record
+from export.signatures.contract import BATCH_SIZES, BYTES_SUFFIX
+from export.signatures.model_access import fields_of
+from export.signatures.signatures import Signature
+from export.verification.warmup_records import WARMUP, WarmupRequest, to_record
 from tf_mopoe.models import MultimodalVAE
 
 
 def write_warmup(
     model: MultimodalVAE, signatures: Mapping[str, Signature], folder: pathlib.Path
 ) -> None:
-    """Writes a request of each allowed batch size for each signature.
+    """Writes a request of each allowed batch size for each signature into a version.
 
     Every modality is present; values are zeros, images black, texts empty.
     """
-    image_shapes = {m.name + BYTES_SUFFIX: m.event_shape for m in model.modalities}
+    fields = fields_of(model)
+    image_shapes = {f.name + BYTES_SUFFIX: f.event_shape for f in fields}
     path = folder / WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -35,7 +37,7 @@ def write_warmup(
 def _filled(spec: tf.TensorSpec, rows: int, image_shape) -> bytes:
     """A serialised `TensorProto` of `rows` equal rows.
 
-    Elements are written once: TensorFlow reads the last one given as all that follow.
+    Elements are written once: TensorFlow repeats the last one.
     """
     value: bytes | bool | int = 0
     if spec.dtype == tf.bool:

@@ -1,4 +1,4 @@
-"""Loads what `mopoe-export` is given: the model of a run, or a `.keras` file."""
+"""Loads the model of a run, or a `.keras` file."""
 
 import os
 import pathlib
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.keras"
 #: Characters of Keras's reason that are repeated.
 MAX_REASON = 300
-#: How Keras and the library name a class or function that they do not know, without
+#: How Keras and the library name a class or function that is not registered, without
 #: its package.
 UNKNOWN = re.compile(
     r"(?:Could not locate|can't be rebuilt:) (class|function) '(?:[^'>]*>)?([^']+)'"
     r"|\b([Cc]lass|[Ff]unction) '(?:[^'>]*>)?([^']+)'[^'\n]* not known"
 )
-#: What to do about a model that the command can't load.
-PUBLISH = "in Python, and call export.publish.publish(model, ...) there"
-REMEDIES = {
+#: Advice about a model that the command can't load.
+PUBLISH = "in Python, and call export.publication.publish.publish(model, ...) there"
+ADVICE = {
     "unknown": f", import it, load the model {PUBLISH}",
     "unsafe": " If you trust it, load it with keras.saving.load_model(..., "
     f"safe_mode=False) {PUBLISH}.",
@@ -32,13 +32,10 @@ REMEDIES = {
 
 
 def model_file(path: str | os.PathLike[str]) -> pathlib.Path:
-    """The `.keras` file that `path` names.
-
-    Args:
-      path: A run's folder, or a file that `model.save("model.keras")` wrote.
+    """The `.keras` file of a run's folder, or the file itself.
 
     Raises:
-      UsageError: If it is neither.
+      UsageError: If `path` is neither.
     """
     path = pathlib.Path(path)
     if path.is_file():
@@ -48,36 +45,36 @@ def model_file(path: str | os.PathLike[str]) -> pathlib.Path:
             f"RUN: {path} is neither a run's folder nor a .keras file. Save the model "
             'with model.save("model.keras").'
         )
-    file = path / MODEL_FILE
-    if file.is_file():
-        return file
-    if path.is_dir():
+    if not path.is_dir():
+        raise UsageError(
+            f"RUN: {path} does not exist; name a run's folder or a .keras file."
+        )
+    if not (path / MODEL_FILE).is_file():
         raise UsageError(
             f"RUN: {path} has no {MODEL_FILE}. Train with mopoe-train first, or name "
             "a .keras file."
         )
-    raise UsageError(
-        f"RUN: {path} does not exist; name a run's folder or a .keras file."
-    )
+    return path / MODEL_FILE
 
 
 def load_run(path: str | os.PathLike[str]) -> "MultimodalVAE":
-    """Loads the model of a run's folder or of a `.keras` file.
-
-    The optimizer is left out, so that one of the user's own is no obstacle.
+    """Loads the model of a run's folder or of a `.keras` file, without its optimizer.
 
     Args:
-      path: A run's folder, or a file that `model.save("model.keras")` wrote.
+      path: Folder of a run, or a file written by `model.save("model.keras")`.
 
     Raises:
       UsageError: If it is neither, or holds another kind of model.
       ExportError: If it can't be loaded.
+
+    Example:
+        model = load_run("runs/polydigits")
     """
     file = model_file(path)
     if not zipfile.is_zipfile(file):
         raise ExportError(
-            f"can't load {file}: it is no zip archive, as model.save writes; damaged, "
-            "or another kind of file."
+            f"can't load {file}: not a zip archive as model.save writes; damaged, or "
+            "another kind of file."
         )
     import keras
 
@@ -85,10 +82,10 @@ def load_run(path: str | os.PathLike[str]) -> "MultimodalVAE":
 
     try:
         model = keras.saving.load_model(file, compile=False)
-    except ExportError:  # of a signal
+    except ExportError:  # raised by a signal
         raise
     except Exception as error:  # whatever the constructors of a file's layers raise
-        message = f"can't load {file}: {reason(error, **REMEDIES)}"
+        message = f"can't load {file}: {reason(error, **ADVICE)}"
         raise ExportError(message) from None
     if not isinstance(model, MultimodalVAE):
         raise UsageError(
@@ -99,16 +96,16 @@ def load_run(path: str | os.PathLike[str]) -> "MultimodalVAE":
 
 
 def reason(error: Exception, *, unknown: str = "", unsafe: str = "") -> str:
-    """One short line: what Keras said, without the configuration.
+    """Keras's reason in one short line, without the configuration.
 
     Args:
-      error: What Keras raised while it built a model.
-      unknown: What to do where a class or function is not registered.
-      unsafe: What to do where a `Lambda` layer was refused.
+      error: Exception of Keras while it built a model.
+      unknown: Advice about a class or function that is not registered.
+      unsafe: Advice about a `Lambda` layer that was refused.
     """
     text = str(error.args[0] if isinstance(error, KeyError) else error)
-    if found := UNKNOWN.search(text):
-        kind, name = (part for part in found.groups() if part)
+    if match := UNKNOWN.search(text):
+        kind, name = (part for part in match.groups() if part)
         register = "Register it with keras.saving.register_keras_serializable"
         return f"{kind.lower()} {name!r} is not known. {register}{unknown}."
     # Keras puts the configuration, which may have 20 kB, before the point.
@@ -116,5 +113,5 @@ def reason(error: Exception, *, unknown: str = "", unsafe: str = "") -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", text.partition("Full object config:")[0])
     if "safe_mode=False" in text:
         return f"{'. '.join(text.split('. ')[:2])}.{unsafe}"
-    said = textwrap.shorten(text, MAX_REASON, placeholder=" ...")
-    return f"Keras says: {said or type(error).__name__}"
+    message = textwrap.shorten(text, MAX_REASON, placeholder=" ...")
+    return f"Keras says: {message or type(error).__name__}"

@@ -1,4 +1,4 @@
-"""Requests with the live model's answers, which a version is verified by.
+"""Requests with the live model's answers, by which a version is verified.
 
 They lie in `assets.extra/examples.npz` of the version: `inputs/<input>` `[R, ...]` and
 `outputs/<signature>/<output>` `[R, ...]`, row by row.
@@ -11,32 +11,31 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from export.contract import BYTES_SUFFIX, FLAG_PREFIX, MAX_BATCH_SIZE, SEED
 from export.errors import ExportError
-from export.session_check import EXAMPLES
-from export.signatures import Signature
+from export.signatures.contract import BYTES_SUFFIX, FLAG_PREFIX, MAX_BATCH_SIZE, SEED
+from export.signatures.model_access import draw_values, fields_of
+from export.signatures.signatures import Signature
+from export.verification.session_check import EXAMPLES
 from tf_mopoe.data.texts import ALPHABET
 from tf_mopoe.models import MultimodalVAE
 
-#: So many rows at least; and with all their patterns of missing modalities up to so
-#: many modalities.
-FEWEST_ROWS, MOST_MODALITIES = 16, 10
+#: Smallest number of rows, and largest number of modalities all of whose patterns of
+#: missing modalities are tried.
+MIN_ROWS, MAX_MODALITIES = 16, 10
 
 
 def missing_patterns(count: int, generator: np.random.Generator) -> np.ndarray:
-    """Which modalities are present: all 2^M patterns of up to 10 modalities.
+    """Which modalities are present, bool `[P, M]`: all 2^M patterns of up to 10.
 
-    Of more: nothing, all, each alone, all but each, and random ones, 1024 together.
-
-    Returns:
-      bool `[P, M]`.
+    With more modalities: none, all, each alone, all but each, and random patterns, 1024
+    together.
     """
-    if count <= MOST_MODALITIES:
+    if count <= MAX_MODALITIES:
         return np.array(list(itertools.product([True, False], repeat=count)))
     alone = np.eye(count, dtype=bool)
     ends = np.stack([np.ones(count, bool), np.zeros(count, bool)])
     chosen = np.concatenate([ends, alone, ~alone])
-    others = generator.random([2**MOST_MODALITIES - len(chosen), count]) < 0.5
+    others = generator.random([2**MAX_MODALITIES - len(chosen), count]) < 0.5
     return np.concatenate([chosen, others])
 
 
@@ -47,21 +46,21 @@ def write_examples(
     folder: pathlib.Path,
     seed: int = 0,
 ) -> None:
-    """Draws requests, asks the model, and keeps both in the version's folder.
+    """Draws requests, and writes them with the model's answers into a version.
 
     Args:
       model: The model.
-      signatures: Of `make_signatures`.
-      functions: Signature name to what answers it: the live model.
-      folder: Of the version.
-      seed: Of the requests.
+      signatures: Signatures of `make_signatures`.
+      functions: Signature name to the function of the live model.
+      folder: Folder of the version.
+      seed: Seed of the requests.
 
     Raises:
-      ExportError: If the model's answers are NaN, of which nothing could be checked.
+      ExportError: If the model's answers are NaN, so that nothing could be checked.
     """
     generator = np.random.default_rng(seed)
-    patterns = missing_patterns(len(model.modalities), generator)
-    patterns = np.resize(patterns, [max(len(patterns), FEWEST_ROWS), patterns.shape[1]])
+    patterns = missing_patterns(len(fields_of(model)), generator)
+    patterns = np.resize(patterns, [max(len(patterns), MIN_ROWS), patterns.shape[1]])
     inputs = make_inputs(model, signatures, patterns, generator)
     examples = {f"inputs/{key}": value for key, value in inputs.items()}
     for name, signature in signatures.items():
@@ -74,7 +73,7 @@ def write_examples(
             answer = np.concatenate([np.asarray(part[key]) for part in parts])
             if np.isnan(answer).any():
                 raise ExportError(
-                    f"the model itself answers {name!r} with NaN ({key!r}) for values "
+                    f"the model itself returns NaN for {name!r} ({key!r}) given values "
                     "that its likelihoods allow. Did its training diverge?"
                 )
             examples[f"outputs/{name}/{key}"] = answer
@@ -89,50 +88,37 @@ def make_inputs(
     present: np.ndarray,
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Every input of every signature, `[R, ...]`: values drawn where present, else 0.
+    """Every input of every signature, `[R, ...]`: random where present, else zeros.
 
     Args:
       model: The model.
-      signatures: Of `make_signatures`.
-      present: bool `[R, M]`.
-      generator: Draws values that each likelihood allows; files are noise.
+      signatures: Signatures of `make_signatures`.
+      present: Flags, bool `[R, M]`.
+      generator: Generator of values that each likelihood allows; files are noise.
     """
     specs = {key: spec for s in signatures.values() for key, spec in s.inputs.items()}
     rows = len(present)
     inputs: dict[str, np.ndarray] = {
         SEED: generator.integers(-(2**63), 2**63 - 1, rows, np.int64, endpoint=True)
     }
-    for modality, likelihood, flags in zip(
-        model.modalities, model.likelihoods, present.T
-    ):
-        name = modality.name
-        if name not in specs:
-            key, drawn = (
-                name + BYTES_SUFFIX,
-                _files(modality.event_shape, rows, generator),
-            )
-        elif specs[name].dtype == tf.string:
-            key, drawn = name, _texts(modality.event_shape[0], rows, generator)
+    for index, field in enumerate(fields_of(model)):
+        key, flags = field.name, present[:, index]
+        if key not in specs:
+            key += BYTES_SUFFIX
+            values = _files(field.event_shape, rows, generator)
+        elif specs[key].dtype == tf.string:
+            values = _texts(field.event_shape[0], rows, generator)
         else:
-            key = name
-            parameters = tf.zeros([rows, *likelihood.parameter_shape])
-            seed = tf.constant(generator.integers(0, 2**31, 2), tf.int32)
-            drawn = likelihood.distribution(parameters, 1.0).sample(seed=seed)
-            drawn = np.asarray(drawn, specs[name].dtype.as_numpy_dtype)
-        inputs[key] = blanked(drawn, flags)
-        inputs[FLAG_PREFIX + name] = flags
+            values = draw_values(model, index, rows, generator)
+        values = values.copy()
+        values[~flags] = values.dtype.type()
+        inputs[key] = values
+        inputs[FLAG_PREFIX + field.name] = flags
     return inputs
 
 
-def blanked(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """The values, with zeros or empty strings in rows that are not present."""
-    values = values.copy()
-    values[~present] = values.dtype.type()
-    return values
-
-
 def _files(shape, rows: int, generator: np.random.Generator) -> np.ndarray:
-    """PNG and JPEG files by turns, every third of another size."""
+    """PNG and JPEG files in turn, every third of another size."""
     files = []
     for row in range(rows):
         height, width = (shape[0] + 3, shape[1] + 5) if row % 3 == 2 else shape[:2]
@@ -144,9 +130,6 @@ def _files(shape, rows: int, generator: np.random.Generator) -> np.ndarray:
 
 def _texts(length: int, rows: int, generator: np.random.Generator) -> np.ndarray:
     """Strings of the alphabet, some too short and some too long."""
-    return np.array(
-        [
-            "".join(generator.choice(list(ALPHABET), generator.integers(1, length + 4)))
-            for _ in range(rows)
-        ]
-    ).astype(bytes)
+    lengths = generator.integers(1, length + 4, rows)
+    texts = ["".join(generator.choice(list(ALPHABET), n)) for n in lengths]
+    return np.array(texts).astype(bytes)

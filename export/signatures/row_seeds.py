@@ -1,4 +1,4 @@
-"""One seed a row from one seed of a call; needs NumPy alone.
+"""One seed a row from one seed of a call; needs only NumPy.
 
     row_seed(s, i) = mix(mix(s) + GOLDEN * (i + 1))        in wrapping 64-bit arithmetic
 
@@ -10,7 +10,7 @@ neighbouring seeds do not share rows, as they would with s + i.
 
 import numpy as np
 
-from export.whole_numbers import INT64, check_whole
+from export.signatures.whole_numbers import INT64, check_whole
 
 #: 2^64 divided by the golden ratio, odd.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -19,7 +19,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def row_seeds(seed: int, rows: int, first_row: int = 0) -> np.ndarray:
     """The seeds of consecutive rows, int64 `[rows]`.
 
-    A row's seed depends on `seed` and the row's number alone, so that a batch may be
+    A row's seed depends only on `seed` and the row's number, so that a batch may be
     split.
 
     Args:
@@ -28,7 +28,7 @@ def row_seeds(seed: int, rows: int, first_row: int = 0) -> np.ndarray:
       first_row: Number of the first row.
 
     Raises:
-      TypeError: If an argument is no whole number.
+      TypeError: If an argument is not an integer.
       ValueError: If `seed` does not fit into int64, or another one is negative.
 
     Example:
@@ -37,9 +37,9 @@ def row_seeds(seed: int, rows: int, first_row: int = 0) -> np.ndarray:
       >>> row_seeds(0, 1, first_row=1).tolist()
       [7960286522194355700]
     """
-    seed = check_whole("seed", seed, least=INT64[0], most=INT64[1])
-    rows = check_whole("rows", rows, least=0)
-    first_row = check_whole("first_row", first_row, least=0)
+    seed = check_whole("seed", seed, minimum=INT64[0], maximum=INT64[1])
+    rows = check_whole("rows", rows)
+    first_row = check_whole("first_row", first_row)
     start = _mix(np.array([seed], np.int64).view(np.uint64))  # [1]
     number = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)  # [rows]
     return _mix(start + GOLDEN * number).view(np.int64)

@@ -1,4 +1,4 @@
-"""Names and sizes of the serving contract, for those who serve and those who ask.
+"""Names and sizes that the exporter and the clients agree on.
 
 All tensors are named, flat and have the batch first. Every modality is a required input
 `<modality>` beside a required flag `has_<modality>` (bool `[B]`); where the flag is
@@ -11,17 +11,17 @@ IMPUTE = "impute"
 SAMPLE = "sample"
 LOG_LIKELIHOOD = "log_likelihood"
 
-#: Before a modality's name: whether it is present in a row.
+#: Before a modality's name: the flag of whether it is present in a row.
 FLAG_PREFIX = "has_"
 #: After the name of an image modality that is sent as a JPEG or PNG file.
 BYTES_SUFFIX = "_bytes"
-#: int64 `[B]`: a row's answer depends on the row and its seed alone. Clients make the
-#: seeds of one int by `export.row_seeds`.
+#: int64 `[B]`: the answer for a row depends only on the row and its seed. Clients make
+#: the seeds from one int with `export.signatures.row_seeds`.
 SEED = "seed"
 
 #: Sizes to which a batching server pads; warm-up records have each.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 MAX_BATCH_SIZE = BATCH_SIZES[-1]
 
-#: Importance samples of `log_likelihood`: unless told otherwise, and at most.
+#: Number of importance samples of `log_likelihood`: default, and maximum.
 NUM_SAMPLES, MAX_SAMPLES = 100, 1_000_000

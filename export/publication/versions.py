@@ -2,8 +2,9 @@
 
 A server takes every folder with an integer name for a version, at any moment. A version
 is therefore written into a folder whose name starts with a dot, and renamed when it is
-complete and on disk; one that is deleted gets such a name first. Locks are lock files
-held with `flock`: the kernel lets go of them when their process dies, however it does.
+complete and on disk; a version to be deleted is renamed to such a name first. Locks are
+lock files held with `flock`: the kernel releases them when their process ends, however
+it ends.
 """
 
 import contextlib
@@ -16,9 +17,8 @@ import uuid
 from collections.abc import Iterator
 
 from export.errors import ExportError
-from export.whole_numbers import check_whole
 
-#: Folders that no server looks at: being written, or being deleted.
+#: Prefix of folders that servers ignore: being written, or being deleted.
 PREFIX = ".mopoe-"
 #: The lock file of a folder as a whole.
 LOCK = ".mopoe.lock"
@@ -28,27 +28,25 @@ LOCK = ".mopoe.lock"
 def staged(base: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Makes a folder in `base` in which a version is written; `release` publishes it.
 
-    What killed processes left in `base` is removed on entry. What was not released is
-    removed on leaving, and `base` with it if it was made here and holds nothing. An
-    exception is enough for that; SIGTERM raises none unless the program asks for it:
-    `signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))`.
+    Folders that killed processes left in `base` are removed first. A folder that is not
+    released is removed at the end, and `base` with it if it was made here and is empty.
+    This happens after any exception; SIGTERM raises one only if the program asks for
+    it: `signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))`.
 
-    Args:
-      base: The model's folder. It and its parents are made.
-
-    Yields:
-      The folder, which exists and is empty.
-
-    Raises:
-      OSError: If `base` can't be written.
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as base, staged(base) as folder:
+      ...     _ = (folder / "saved_model.pb").write_text("")
+      ...     release(folder, base).name
+      '1'
     """
     base = pathlib.Path(base)
     folder = base / f"{PREFIX}{uuid.uuid4().hex}"
     with contextlib.ExitStack() as stack:
         if not base.exists():
             stack.callback(_remove_if_empty, base)
-        stack.enter_context(locked(_owner(folder)))
-        _sweep(base)
+        stack.enter_context(locked(_owner_lock(folder)))
+        _remove_abandoned(base)
         stack.callback(_delete, folder)
         folder.mkdir()
         yield folder
@@ -59,25 +57,25 @@ def release(
 ) -> pathlib.Path:
     """Gives a staged folder the number above the highest in `base`.
 
-    It is on disk before it appears. No number comes twice, unless the highest version
-    was deleted by hand: pruning never takes that one.
+    It is on disk before it appears. No number is used twice, unless the highest version
+    was deleted by hand: pruning never deletes it.
 
     Args:
-      folder: What `staged` gave, complete.
-      base: The model's folder, as given to `staged`.
+      folder: The folder of `staged`, complete.
+      base: Folder of the model, as given to `staged`.
       keep: Number of highest versions to keep, at least 1; None for all.
 
     Returns:
       The version's folder.
 
     Raises:
-      TypeError, ValueError: If `keep` is no whole number from 1; nothing is released.
       OSError: If `base` can't be written.
       ExportError: If an older version can't be deleted; the new one has appeared
         already, and stays.
+
+    Example:
+        See `staged`.
     """
-    if keep is not None:
-        keep = check_whole("keep", keep, least=1)
     base = pathlib.Path(base)
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:
@@ -104,13 +102,14 @@ def locked(path: pathlib.Path, *, wait: bool = True) -> Iterator[bool]:
 
     Args:
       path: The lock file. Its folder is made.
-      wait: Whether to wait for who holds it.
+      wait: Whether to wait for another process that holds it.
 
     Yields:
       Whether it is held: always, if waited for.
 
-    Raises:
-      OSError: If it can't be made, or the file system has no locks.
+    Example:
+        with locked(pathlib.Path("serving/.mopoe.lock")):
+            write_files()
     """
     descriptor = _acquire(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     if descriptor is None:
@@ -119,18 +118,23 @@ def locked(path: pathlib.Path, *, wait: bool = True) -> Iterator[bool]:
     try:
         yield True
     finally:
-        # While it is held: who waits for it finds out that the file is no more there.
+        # While it is held: waiters then see that the file is gone, and make a new one.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def is_version(path: pathlib.Path) -> bool:
-    """Whether a server reads the name as a version's number."""
+    """Whether a server reads the name as the number of a version.
+
+    Example:
+      >>> [is_version(pathlib.Path(name)) for name in ("12", ".mopoe-12", "latest")]
+      [True, False, False]
+    """
     return path.name.isascii() and path.name.isdecimal()
 
 
 def flush(path: str | os.PathLike[str]) -> None:
-    """Brings a file's content, or a folder's names, to the disk."""
+    """Writes a file's content, or a folder's names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -161,26 +165,24 @@ def _acquire(path: pathlib.Path, operation: int) -> int | None:
 
 
 def _open(path: pathlib.Path) -> int:
-    for _ in range(100):
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        # Other processes may make the folder at the same time, or remove it again.
-        with contextlib.suppress(FileExistsError):
+    for _ in range(100):  # others may make the folder at the same time, or remove it
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
-def _owner(folder: pathlib.Path) -> pathlib.Path:
+def _owner_lock(folder: pathlib.Path) -> pathlib.Path:
     """The lock file that is held while a process works in `folder`."""
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _sweep(base: pathlib.Path) -> None:
+def _remove_abandoned(base: pathlib.Path) -> None:
     """Removes the folders in which no living process works, and their lock files."""
-    found = {path.name.removesuffix(".lock") for path in base.glob(f"{PREFIX}*")}
-    for name in sorted(found):
-        with locked(_owner(base / name), wait=False) as nobody_has_it:
-            if nobody_has_it:
+    names = {path.name.removesuffix(".lock") for path in base.glob(f"{PREFIX}*")}
+    for name in sorted(names):
+        with locked(_owner_lock(base / name), wait=False) as is_abandoned:
+            if is_abandoned:
                 _delete(base / name)
 
 
@@ -193,7 +195,7 @@ def _take_number(folder: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
             os.rename(folder, version)
             return version
         except OSError as error:
-            # Where locks don't reach, as between some hosts: another one was faster.
+            # Where locks have no effect, as between some hosts: another was faster.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
 
@@ -208,7 +210,7 @@ def _prune(base: pathlib.Path, keep: int) -> None:
     for path in versions[:-keep]:
         os.rename(path, base / f"{PREFIX}{uuid.uuid4().hex}")
     flush(base)  # else a power cut could bring back the number of a half-deleted one
-    _sweep(base)
+    _remove_abandoned(base)
 
 
 def _delete(folder: pathlib.Path) -> None:
@@ -217,5 +219,5 @@ def _delete(folder: pathlib.Path) -> None:
 
 
 def _remove_if_empty(base: pathlib.Path) -> None:
-    with contextlib.suppress(OSError):  # there are versions, or another exporter's work
+    with contextlib.suppress(OSError):  # it holds versions, or another exporter's work
         base.rmdir()

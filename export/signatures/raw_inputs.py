@@ -3,45 +3,41 @@
 import tensorflow as tf
 
 from export.errors import UsageError
+from export.signatures.model_access import Field
 from tf_mopoe.data.texts import ALPHABET, encode_text
-from tf_mopoe.distributions.event_likelihoods import EventLikelihood
-from tf_mopoe.modality import Modality
 
 CHANNELS = (1, 3)
 #: Larger images are not decoded: a small file may hold one that fills the memory.
-MOST_PIXELS = 2**24
+MAX_PIXELS = 2**24
 
 
-def check_image(modality: Modality, likelihood: EventLikelihood) -> None:
+def check_image(field: Field) -> None:
     """Raises UsageError unless the modality is an image."""
-    shape = modality.event_shape
-    if len(shape) != 3 or shape[-1] not in CHANNELS or likelihood.integer:
+    shape = field.event_shape
+    if len(shape) != 3 or shape[-1] not in CHANNELS or field.is_integer:
         raise UsageError(
             "image_bytes must name images of event_shape (height, width, 1 or 3), "
-            f"of numbers. Received: {modality.name!r} of {shape}."
+            f"of numbers. Received: {field.name!r} of {shape}."
         )
 
 
-def check_text(modality: Modality, likelihood: EventLikelihood) -> None:
+def check_text(field: Field) -> None:
     """Raises UsageError unless the modality is text in `tf_mopoe.data.texts`' symbols.
 
     That is one-hot `(length, 71)`, or class indices `(length,)` of 71 classes.
     """
-    shape = likelihood.mean_shape
-    if len(shape) != 2 or shape[-1] != len(ALPHABET):
+    if len(field.mean_shape) != 2 or field.mean_shape[-1] != len(ALPHABET):
         raise UsageError(
             f"text_strings must name text in the {len(ALPHABET)} symbols of "
             f"tf_mopoe.data.texts, event_shape (length, {len(ALPHABET)}). Received: "
-            f"{modality.name!r} of {modality.event_shape}."
+            f"{field.name!r} of {field.event_shape}."
         )
 
 
-def decode_text(
-    text: tf.Tensor, modality: Modality, likelihood: EventLikelihood
-) -> tf.Tensor:
+def decode_text(text: tf.Tensor, field: Field) -> tf.Tensor:
     """Strings `[B]` as the modality's values, cut or padded with blanks."""
-    indices = encode_text(text, modality.event_shape[0])
-    return indices if likelihood.integer else tf.one_hot(indices, len(ALPHABET))
+    indices = encode_text(text, field.event_shape[0])
+    return indices if field.is_integer else tf.one_hot(indices, len(ALPHABET))
 
 
 def decode_images(
@@ -53,32 +49,37 @@ def decode_images(
     `tf_mopoe.data.from_image_folders` does.
 
     Args:
-      files: string `[B]`.
-      present: bool `[B]`; other rows' files are not looked at.
-      event_shape: (height, width, channels).
+      files: Files, string `[B]`.
+      present: Flags, bool `[B]`; the files of other rows are ignored.
+      event_shape: Shape (height, width, channels).
 
     Returns:
-      float32 `[B, height, width, channels]`; NaN of what is present and no JPEG or PNG
-      from its first byte to its last, or has more than 2^24 pixels; zeros where nothing
-      is.
+      float32 `[B, height, width, channels]`; NaN where a present file does not begin
+      and end as a JPEG or PNG, or has more than 2^24 pixels; zeros in absent rows.
 
     Raises:
-      tf.errors.InvalidArgumentError: When run, if a file is damaged in between.
+      tf.errors.InvalidArgumentError: When run, if a file is damaged in its middle.
         TensorFlow can't decode one row and pass over another.
+
+    Example:
+      >>> file = tf.io.encode_png(tf.fill([2, 2, 1], tf.constant(255, tf.uint8)))
+      >>> decode_images(file[tf.newaxis], tf.constant([True]), (1, 1, 1)).numpy().item()
+      1.0
     """
 
-    def of_row(row):
-        file, here = row
-        image = tf.cond(here, lambda: _is_readable(file), lambda: tf.constant(False))
-        nothing = tf.where(here, float("nan"), 0.0)
+    def decode_row(row):
+        file, is_present = row
+        is_image = tf.cond(
+            is_present, lambda: _is_readable(file), lambda: tf.constant(False)
+        )
         return tf.cond(
-            image,
+            is_image,
             lambda: _decoded(file, event_shape),
-            lambda: tf.fill(event_shape, nothing),
+            lambda: tf.fill(event_shape, tf.where(is_present, float("nan"), 0.0)),
         )
 
     return tf.map_fn(
-        of_row,
+        decode_row,
         (files, present),
         fn_output_signature=tf.TensorSpec(event_shape, tf.float32),
         parallel_iterations=1,  # one large image in memory, not ten
@@ -108,10 +109,10 @@ def _is_readable(file: tf.Tensor) -> tf.Tensor:
         shape = tf.image.extract_jpeg_shape(file)
         return tf.reduce_prod(tf.cast(shape[:2], tf.float32))
 
-    def of_jpeg():
+    def other_pixels():
         return tf.cond(jpeg, jpeg_pixels, lambda: inf)
 
-    return tf.cond(png, png_pixels, of_jpeg) <= MOST_PIXELS
+    return tf.cond(png, png_pixels, other_pixels) <= MAX_PIXELS
 
 
 def _decoded(file: tf.Tensor, event_shape: tuple[int, ...]) -> tf.Tensor:
@@ -119,16 +120,16 @@ def _decoded(file: tf.Tensor, event_shape: tuple[int, ...]) -> tf.Tensor:
     pixels = tf.io.decode_image(file, channels, expand_animations=False)
     pixels = tf.ensure_shape(pixels, [None, None, channels])
     size = tf.shape(pixels)[:2]
-    wanted = tf.constant([height, width], tf.int32)
-    ratio = tf.reduce_min(tf.cast(size, tf.float32) / tf.cast(wanted, tf.float32))
-    kept = tf.cast(tf.round(tf.cast(wanted, tf.float32) * ratio), tf.int32)
+    target = tf.constant([height, width], tf.int32)
+    ratio = tf.reduce_min(tf.cast(size, tf.float32) / tf.cast(target, tf.float32))
+    kept = tf.cast(tf.round(tf.cast(target, tf.float32) * ratio), tf.int32)
     kept = tf.clip_by_value(kept, 1, size)
     first = (size - kept) // 2
     pixels = tf.slice(pixels, [first[0], first[1], 0], [kept[0], kept[1], channels])
     pixels = tf.cast(pixels, tf.float32) / 255.0
     resized = tf.cond(
-        tf.reduce_all(kept == wanted),
+        tf.reduce_all(kept == target),
         lambda: pixels,  # to the last bit
-        lambda: tf.image.resize(pixels, wanted, method="bicubic", antialias=True),
+        lambda: tf.image.resize(pixels, target, method="bicubic", antialias=True),
     )
     return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 1.0), event_shape)

@@ -1,0 +1,1 @@
+"""Writes verified versions, and the configuration files of the server."""
