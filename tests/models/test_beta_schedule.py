@@ -26,6 +26,7 @@ def model():
     return model
 
 
+@pytest.mark.integration
 def test_beta_follows_the_schedule_and_stays_at_its_end(model, tmp_path):
     logs = [train_logs(model, DATA) for _ in range(6)]
     betas = [float(log["beta"]) for log in logs]

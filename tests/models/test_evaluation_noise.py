@@ -34,6 +34,7 @@ def holed(batch):
     return {**batch, "present": {"a": np.arange(rows) % 3 > 0}}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", MODELS)
 def test_noise_of_evaluation_depends_on_the_place_of_a_row_alone(name):
     arguments = MODELS[name]
@@ -55,6 +56,7 @@ def test_noise_of_evaluation_depends_on_the_place_of_a_row_alone(name):
     assert abs(both - first) > 1e-4  # the second copy's noise is its own
 
 
+@pytest.mark.integration
 def test_evaluation_of_more_rows_varies_less_over_seeds():
     batch = tiny_batch(rows=8)
     spread = []

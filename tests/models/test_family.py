@@ -98,6 +98,7 @@ def test_an_absent_key_is_a_column_of_false_flags(cls, objective):
     )
 
 
+@pytest.mark.integration
 @every_kind
 def test_one_row_and_one_modality_train(cls, objective):
     if cls is MMJSD:
@@ -144,6 +145,7 @@ def test_loss_of_rows_with_holes_is_the_mean_of_the_rows_alone(cls, monkeypatch)
     np.testing.assert_allclose(rows[0], 0.0, atol=1e-6)
 
 
+@pytest.mark.integration
 def test_twenty_modalities_train_with_sampled_subsets():
     names = [f"m{index}" for index in range(20)]
     model = MoPoEVAE(
@@ -173,6 +175,7 @@ def test_twenty_modalities_train_with_sampled_subsets():
         model.subset_posteriors(x)
 
 
+@pytest.mark.integration
 def test_sampled_loss_has_the_exact_loss_for_its_mean(monkeypatch):
     fix_noise(monkeypatch, 0.7)
     options = {"names": "abc", "beta": 2.0}
@@ -258,6 +261,7 @@ def test_float64_policies_work(objective):
     assert model.encode(tiny_batch())["loc"].dtype == tf.float64
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_refused_first_batch_leaves_a_model_that_trains(jit):
     """In the same way as one that had never seen it."""

@@ -112,6 +112,7 @@ def test_the_default_encoder_embeds_class_indices():
     np.testing.assert_allclose(encoder(x), encoder.layers[1](embedded), rtol=1e-5)
 
 
+@pytest.mark.integration
 def test_class_indices_are_fitted_predicted_imputed_and_saved(tmp_path):
     model = indices_model(objective="iwae", num_samples=3)
     model.compile("adam", run_eagerly=True)
@@ -200,6 +201,7 @@ def overdispersion_by_search(counts):
     )
 
 
+@pytest.mark.integration
 def test_learned_scales_are_those_of_the_residuals(tmp_path):
     model = tiny_model(
         [with_zero_decoder(name, *kind) for name, kind in LEARNED.items()],
@@ -267,6 +269,7 @@ def test_learned_scales_of_a_table_reach_their_own_columns():
     np.testing.assert_allclose(log_prob, expected, rtol=1e-5)  # float32
 
 
+@pytest.mark.integration
 def test_a_table_trains_with_several_samples_and_survives_saving(tmp_path):
     modality = Modality(
         "x", (5,), likelihood=COLUMNS, likelihood_scale="per_modality", style_dim=1

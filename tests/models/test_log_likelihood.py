@@ -161,6 +161,7 @@ def test_the_true_posterior_as_proposal_leaves_no_error():
     np.testing.assert_allclose(estimate.effective_sample_size, 100, rtol=1e-6)
 
 
+@pytest.mark.integration
 def test_answers_depend_on_seed_and_row_not_on_chunks_or_what_follows(monkeypatch):
     model, x = linear_model(MoPoEVAE, styles=True), data()
     first = model.log_likelihood(x, num_samples=50, seed=3).numpy()
@@ -331,6 +332,7 @@ def test_product_proposal_has_the_models_prior_expert():
             )
 
 
+@pytest.mark.integration
 def test_double_precision_no_rows_and_impossible_values():
     model, x = linear_model(MoPoEVAE, styles=True, dtype="float64"), data()
     assert model.latent_dtype == "float64"

@@ -31,6 +31,7 @@ def fitted(seed=3):
     return model.get_weights(), history
 
 
+@pytest.mark.integration
 def test_the_same_global_seed_gives_the_same_training():
     (weights, history), (again, history_again) = fitted(), fitted()
     assert history == history_again
@@ -40,6 +41,7 @@ def test_the_same_global_seed_gives_the_same_training():
     assert other["loss"] != history["loss"]
 
 
+@pytest.mark.integration
 def test_training_lowers_the_loss_and_evaluation_is_the_same_in_every_call():
     model = tiny_model()
     model.compile(keras.optimizers.Adam(0.1), run_eagerly=True)
@@ -102,6 +104,7 @@ def test_gradients_match_finite_differences(monkeypatch):
     np.testing.assert_allclose((losses[1] - losses[0]) / 6e-3, expected, rtol=5e-3)
 
 
+@pytest.mark.integration
 def test_xla_gives_the_same_losses(monkeypatch):
     fix_noise(monkeypatch)
     batch = tiny_batch()

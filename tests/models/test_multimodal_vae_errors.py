@@ -124,6 +124,7 @@ def test_wrong_batches_are_refused_in_training_too(model, mistake):
             method(batch)
 
 
+@pytest.mark.integration
 def test_nan_inside_a_compiled_step_is_a_value_error_that_names_the_modality():
     model = tiny_model()
     model.compile("sgd")

@@ -254,6 +254,7 @@ def test_a_model_trained_without_a_modality_can_go_on_with_it():
     )
 
 
+@pytest.mark.integration
 def test_fit_evaluate_and_predict_take_holes_in_datasets():
     model = tiny_model("abc")
     model.compile("sgd")

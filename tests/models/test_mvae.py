@@ -62,6 +62,7 @@ def test_loss_is_the_joint_bound_and_one_of_each_modality(unimodal, monkeypatch)
     np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.integration
 def test_random_subsets_add_their_bounds(monkeypatch):
     fix_noise(monkeypatch)
     options = {"unimodal_elbos": False, "cls": MVAE}

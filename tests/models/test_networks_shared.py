@@ -100,6 +100,7 @@ def classifier(latent):
     return model
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.parametrize("form", ["layer", "encode of an Input"])
 def test_a_model_around_one_reports_its_own_loss(form):

@@ -25,6 +25,7 @@ class Counts(MoPoEVAE):
         return {**self.train_step(data), "extra": 7.0}
 
 
+@pytest.mark.integration
 def test_metrics_of_a_subclass_are_listed_and_reset_in_every_epoch():
     model = tiny_model(cls=Counts)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
@@ -175,6 +176,7 @@ class Crashes(keras.callbacks.Callback):
             raise RuntimeError("a crash")
 
 
+@pytest.mark.integration
 def test_backup_and_restore_resumes_as_if_nothing_had_been(tmp_path):
     def fitted(*callbacks):
         model = tiny_model()

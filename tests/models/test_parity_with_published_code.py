@@ -116,6 +116,7 @@ def float64():
     keras.config.set_dtype_policy(policy)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("without_noise", "float64")
 @pytest.mark.parametrize("method", METHODS)
 def test_every_term_over_four_adam_steps_agrees_in_float64(method, batch):
@@ -132,6 +133,7 @@ def test_every_term_over_four_adam_steps_agrees_in_float64(method, batch):
         np.testing.assert_allclose(ours, numbers[f"{prefix}/{key}"], rtol=1e-6)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("without_noise")
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_over_four_keras_adam_steps_agree_in_float32(method, batch):

@@ -142,6 +142,7 @@ WIDTHS = [
 ]
 
 
+@pytest.mark.integration
 @settings(max_examples=60, deadline=None)
 @given(
     widths=st.sampled_from(WIDTHS),
@@ -286,6 +287,7 @@ def test_batch_sizes_that_are_no_counts_are_refused(model, size):
             method(tiny_batch(), batch_size=size, verbose=0)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_values_are_checked_with_and_without_xla(jit_compile):
     model = tiny_model()
@@ -326,6 +328,7 @@ def test_objects_of_the_legacy_package_are_refused():
         model.fit(tiny_batch(), callbacks=[tf_keras.callbacks.EarlyStopping()])
 
 
+@pytest.mark.integration
 def test_validation_data_may_have_other_entries_than_training_data(traced):
     flagged = {**tiny_batch(), "present": {"a": FLAGS}}
     batches = tf.data.Dataset.from_tensors(flagged)

@@ -83,6 +83,7 @@ def flags(model):
     return [layer.trainable for layer in model._flatten_layers()]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "road"),
     [
@@ -99,6 +100,7 @@ def test_a_model_that_took_a_road_answers_and_freezes_as_before(tmp_path, name, 
     assert flags(loaded) == flags(model)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("frozen", ["before training", "after training"])
 def test_the_optimizer_of_a_partly_frozen_model_is_loaded(tmp_path, frozen):
     model = tiny_model()

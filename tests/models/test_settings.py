@@ -31,6 +31,7 @@ def losses(model, name=None, values=None, epochs=2):
     return model.fit(data, callbacks=callbacks, **options).history
 
 
+@pytest.mark.integration
 def test_beta_set_in_a_callback_is_that_of_the_next_step():
     history = losses(tiny_model(), "beta", [0.0, 0.25, 0.5, 0.75], epochs=4)
     assert history["beta"] == [0.0, 0.25, 0.5, 0.75]
@@ -41,6 +42,7 @@ def test_beta_set_in_a_callback_is_that_of_the_next_step():
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.integration
 def test_beta_may_become_a_schedule_and_a_number_again():
     schedule = keras.optimizers.schedules.PolynomialDecay(0.2, 4, 1.0)
     history = losses(tiny_model(), "beta", [0.5, schedule, 0.25], epochs=3)
@@ -50,6 +52,7 @@ def test_beta_may_become_a_schedule_and_a_number_again():
 OTHER = {"beta_content": 3.0, "beta_style": 3.0, "num_samples": 4, "seed": 7}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", OTHER)
 def test_a_setting_changed_in_a_callback_gives_the_loss_of_a_model_made_with_it(name):
     options = {"a": {"style_dim": 2}}
@@ -95,6 +98,7 @@ def test_wrong_values_are_refused_and_change_nothing(name, value):
     assert getattr(model, name) == before
 
 
+@pytest.mark.integration
 def test_layers_frozen_and_set_free_in_callbacks_stay_and_move():
     model = tiny_model()
     model.compile(keras.optimizers.SGD(0.1))
@@ -114,6 +118,7 @@ def test_layers_frozen_and_set_free_in_callbacks_stay_and_move():
     assert seen == [False, True, False]
 
 
+@pytest.mark.integration
 def test_compiled_settings_changed_afterwards_count():
     model = tiny_model()
     model.compile(keras.optimizers.SGD(0.0))

@@ -78,6 +78,7 @@ def test_loss_is_its_formula_with_styles(monkeypatch):
         np.testing.assert_array_equal(terms.divergence.styles[name][~FLAGS[name]], 0.0)
 
 
+@pytest.mark.integration
 def test_style_divergences_are_metrics_over_present_rows():
     model = styled_model()
     model.compile("sgd")

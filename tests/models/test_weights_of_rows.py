@@ -31,6 +31,7 @@ def evaluated(model, weights, x=None):
     )
 
 
+@pytest.mark.integration
 def test_the_loss_and_its_terms_are_means_of_weight_times_value(model):
     """Linear in the weights: each row's own values weigh as they are told."""
     unit = [evaluated(model, np.eye(ROWS)[row]) for row in range(ROWS)]
@@ -41,6 +42,7 @@ def test_the_loss_and_its_terms_are_means_of_weight_times_value(model):
         np.testing.assert_allclose(result[name], expected, rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.integration
 def test_weights_of_one_change_nothing(model):
     plain, weighted = evaluated(model, None), evaluated(model, np.ones(ROWS))
     assert plain == pytest.approx(weighted, rel=1e-6)
@@ -55,6 +57,7 @@ def test_terms_add_up_to_the_loss(model):
     assert x["loss"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("form", ["array", "column", "dataset"])
 def test_weights_of_validation_rows_count(model, form):
     weights = np.linspace(0.0, 2.0, ROWS).astype("float32")
