@@ -16,6 +16,7 @@ from tests.models.replica_runs import CASES, COMPILED
 from tf_mopoe.models.replicas import check_replicas_can
 
 ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.integration
 #: What two processes do as one does; it has all that is gathered.
 OF_WORKERS = "holes"
 
