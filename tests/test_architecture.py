@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 #: A room may import itself and rooms of a lower floor.
 FLOORS = {
     "checks": -1,
+    "saved_classes": -1,
     "version": 0,
     "modality": 0,
     "subsets": 0,
