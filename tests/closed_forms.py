@@ -1,4 +1,4 @@
-"""Reference mathematics in NumPy float64, written otherwise than in the library.
+"""Reference formulas in NumPy float64, computed in another way than in the library.
 
 Nothing here imports `tf_mopoe`. Letters as everywhere: M modalities, S subsets, D
 latent dimension; scales are standard deviations; everything is in nats.
@@ -214,10 +214,10 @@ def linear_gaussian_log_evidence(x, kernels, offsets, scales, style_kernels=None
     start = 0
     for name in names:
         size = kernels[name].shape[1]
-        own = scales[name] ** 2 * np.eye(size)
+        noise = scales[name] ** 2 * np.eye(size)
         if name in (style_kernels or {}):
-            own += style_kernels[name].T @ style_kernels[name]
-        covariance[start : start + size, start : start + size] += own
+            noise += style_kernels[name].T @ style_kernels[name]
+        covariance[start : start + size, start : start + size] += noise
         start += size
     mean = np.concatenate([offsets[name] for name in names])
     values = np.concatenate([x[name] for name in names], axis=1)

@@ -1,4 +1,4 @@
-"""Numbers of the authors' published PyTorch code, and its random inputs redrawn."""
+"""Results of the authors' published PyTorch code, and its random inputs."""
 
 import functools
 import pathlib

@@ -1,10 +1,10 @@
-"""Random experts to test with, and what may be said of averages of draws."""
+"""Random experts for tests, and a test of the mean of random draws."""
 
 import numpy as np
 
 
 def random_experts(*shape: int, seed: int = 0, dtype: str = "float64"):
-    """Experts' `loc` and `scale` `[..., M, D]` whose products differ clearly."""
+    """Returns `loc` and `scale` `[..., M, D]` of experts with different products."""
     rng = np.random.default_rng(seed)
     loc, scale = 2 * rng.normal(size=shape), np.exp(0.5 * rng.normal(size=shape))
     return loc.astype(dtype), scale.astype(dtype)
@@ -13,7 +13,7 @@ def random_experts(*shape: int, seed: int = 0, dtype: str = "float64"):
 def assert_estimates(draws, expected, *, standard_errors: float = 4.0) -> None:
     """Asserts that `expected` is the mean of independent draws (axis 0), elementwise.
 
-    A right mean is off by 4 standard errors once in 16 000; the seeds are fixed.
+    A correct mean is off by 4 standard errors once in 16 000; the seeds are fixed.
     """
     draws = np.asarray(draws, np.float64)
     error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))

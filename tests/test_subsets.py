@@ -23,7 +23,7 @@ def test_three_modalities_have_the_order_written_out():
     )  # fmt: skip
 
 
-def test_powerset_begins_with_the_empty_subset_and_goes_on_as_nonempty():
+def test_powerset_is_the_empty_subset_followed_by_nonempty():
     powerset = subsets.subset_indices(4, "powerset")
     assert list(powerset) == closed_forms.subsets_by_bit_counting(4, with_empty=True)
     assert powerset[0] == ()
@@ -40,12 +40,25 @@ def test_singletons_are_the_identity_and_full_is_one_row():
     )
 
 
-def test_families_named_are_the_families_there_are():
-    for family in subsets.SUBSET_FAMILIES:
-        assert subsets.membership_mask(2, family).dtype == bool
+def test_one_entry_adds_a_family(monkeypatch):
+    monkeypatch.setitem(subsets.SUBSET_FAMILIES, "pairs", lambda num_modalities: [2])
+    assert subsets.subset_indices(3, "pairs") == ((0, 1), (0, 2), (1, 2))
+    assert not subsets.has_empty_subset("pairs")
+    mask = subsets.membership_mask(3, "pairs")
+    available = subsets.available_subsets(mask, tf.constant([[True, False, True]]))
+    np.testing.assert_array_equal(available, [[False, True, False]])
 
 
-def test_explicit_subsets_are_sorted_whatever_order_they_come_in():
+def test_the_empty_subset_is_found_in_families_and_lists():
+    families = ["nonempty", "powerset", "singletons", "singletons_and_prior", "full"]
+    found = [subsets.has_empty_subset(family) for family in families]
+    assert found == [False, True, False, True, False]
+    assert subsets.has_empty_subset([[], [0]])
+    assert not subsets.has_empty_subset([[0, 1]])
+    assert not subsets.has_empty_subset(subsets.SubsetSampler(2))
+
+
+def test_explicit_subsets_are_sorted():
     listed = [[2, 0], (1,), {0, 1, 2}, np.array([1, 0])]
     assert subsets.subset_indices(3, listed) == ((1,), (0, 1), (0, 2), (0, 1, 2))
 
@@ -79,7 +92,7 @@ def test_names_join_members_and_the_empty_subset_is_the_prior():
         (2, [], r"`subsets` must list at least one subset.* Received: \[\]"),
     ],
 )
-def test_errors_name_the_argument_and_what_came(count, family, message):
+def test_errors_name_the_argument_and_the_value_received(count, family, message):
     with pytest.raises(ValueError, match=message):
         subsets.membership_mask(count, family)
 

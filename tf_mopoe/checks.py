@@ -1,4 +1,4 @@
-"""Checks of arguments that the whole library shares."""
+"""Checks of arguments, for the whole library."""
 
 import operator
 from collections.abc import Mapping
@@ -8,16 +8,21 @@ from typing import Any
 def whole_number(
     name: str, value: Any, *, minimum: int = 0, maximum: int | None = None
 ) -> int:
-    """The value as an int.
+    """Returns `value` as an int.
+
+    Example:
+      >>> whole_number("batch_size", 32, minimum=1)
+      32
 
     Args:
-      name: Name of the argument, for the message; with backticks if more is said.
-      value: What came; NumPy's integers are taken, bool and floats are not.
-      minimum: Smallest value.
-      maximum: Largest value; None for no limit.
+      name: Name of the argument, for the message. It is set in backticks unless it
+        contains some itself.
+      value: Value to check. NumPy's integers are accepted, bool and floats are not.
+      minimum: Smallest value allowed.
+      maximum: Largest value allowed; None for no limit.
 
     Raises:
-      TypeError: If it is not a whole number.
+      TypeError: If the value is not a whole number.
       ValueError: If it is out of range.
     """
     expected = f"a whole number from {minimum}"
@@ -37,12 +42,15 @@ def whole_number(
 
 
 def check_same_index(columns: Mapping[str, Any]) -> None:
-    """Raises a ValueError if pandas objects do not have the same index in order.
+    """Checks that all pandas objects have the same index in the same order.
 
-    Rows are taken by place: those of another order would be paired wrongly.
+    Rows are paired by position, so different indexes would pair them wrongly.
 
     Args:
-      columns: Name to anything; what has no index of pandas is passed over.
+      columns: Name to object. Objects without a pandas index are ignored.
+
+    Raises:
+      ValueError: If two indexes differ.
     """
     first = ""
     for name, column in columns.items():

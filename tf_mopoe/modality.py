@@ -1,4 +1,4 @@
-"""One modality: its name and shape, its networks and its likelihood."""
+"""One modality: its name, shape, networks and likelihood."""
 
 import dataclasses
 import keyword
@@ -13,7 +13,7 @@ import keras
 
 from tf_mopoe.checks import whole_number
 
-#: Names that mean something else in a batch or in a serving signature.
+#: Names with another meaning in a batch or in a serving signature.
 RESERVED_NAMES = ("present", "seed", "self")
 #: Values of `likelihood_scale` that make it a variable of the model.
 LEARNED_SCALES = ("per_modality", "per_element")
@@ -24,42 +24,54 @@ LEARNED_SCALES = ("per_modality", "per_element")
 class Modality:
     """Describes one modality of a `MultimodalVAE`.
 
+    Example:
+      >>> image = Modality("image", event_shape=(28, 28, 1), likelihood="bernoulli")
+      >>> label = Modality(
+      ...     "label", (1,), likelihood="integer_categorical", num_classes=10
+      ... )
+      >>> table = Modality(
+      ...     "table", event_shape=(8,), likelihood=[("normal", 3), ("categorical", 5)]
+      ... )
+
     Attributes:
-      name: Key of the modality in a batch. Letters, digits and `_`, starting with a
-        letter; no keyword of Python, since it names an argument of the served model;
-        not `present`, `seed`, `self`, `has_...` or `val_...`, which batches, serving
-        signatures and Keras's history use themselves.
+      name: Key of the modality in a batch. It consists of letters, digits and `_` and
+        starts with a letter. Python keywords are not allowed, because the name becomes
+        an argument of the served model; neither are `present`, `seed`, `self`,
+        `has_...` and `val_...`, which batches, serving signatures and Keras's history
+        use.
       event_shape: Shape of one observation, without the batch dimension.
-      encoder: Any Keras layer or model from `[B, *event_shape]` to features `[B, F]`;
-        the model puts the Gaussians' heads on top. Rows in which the modality is
-        missing go through it too, as zeros (`Support.inside`), and change nothing; but
-        they count in the statistics of a `BatchNormalization`: take
-        `LayerNormalization` where there are holes. None: one that fits the shape.
-      decoder: Any Keras layer or model from `[B, D + style_dim]`, the shared latent
-        followed by the style, to the likelihood's parameters: `[B, *event_shape]`, or
-        as `likelihood` says. None: one that fits the shape.
-      likelihood: A key of `tf_mopoe.distributions.LIKELIHOODS`, the decoder's output
-        in brackets: `"normal"`, `"laplace"`, `"student_t"` of 4 degrees of freedom
+      encoder: Keras layer or model from `[B, *event_shape]` to features `[B, F]`; the
+        model adds the heads of the Gaussians. None for one that fits the shape. Rows
+        in which the modality is missing pass through it with the value
+        `Support.inside`. They do not affect the result, but they count in the
+        statistics of a `BatchNormalization`: use `LayerNormalization` instead if
+        modalities are missing.
+      decoder: Keras layer or model from `[B, D + style_dim]`, the shared latent
+        followed by the style, to the likelihood's parameters, `[B, *event_shape]`
+        unless `likelihood` says otherwise. None for one that fits the shape.
+      likelihood: Key of `tf_mopoe.distributions.LIKELIHOODS`, or for a table of
+        several kinds a list of (key, number of columns). The decoder's output is in
+        brackets: `"normal"`, `"laplace"`, `"student_t"` with 4 degrees of freedom
         (location); `"bernoulli"`, `"continuous_bernoulli"` (logits; values in [0, 1]);
         `"categorical"` (logits; one-hot over the last axis), `"integer_categorical"`
         (logits `[..., num_classes]`; class indices); for counts `"poisson"`,
         `"negative_binomial"` (log of the mean) and
         `"zero_inflated_negative_binomial"` (`[..., 2]`: log of the mean, logit of the
-        extra zeros). For a table of several kinds a list of (key, number of columns),
-        such as `[("normal", 3), ("categorical", 5)]`.
+        extra zeros).
       likelihood_scale: Scale of `"normal"`, `"laplace"` and `"student_t"`, in units of
         the data; overdispersion a of the negative binomials, whose variance is
-        mean + a mean^2. A number, or learned: `"per_modality"`, one for all elements,
-        or `"per_element"`, one for each.
-      num_classes: C, for `"integer_categorical"` alone.
-      reconstruction_weight: Factor r of this modality's log-likelihood in the loss; or
-        `"dimension"`: the number of variables of the model's largest modality, divided
-        by this one's.
-      style_dim: Size of this modality's own latent, its style; 0 for none.
-      beta_style: Factor of the style's divergence in the loss.
+        mean + a mean^2. Either a number, or learned: `"per_modality"` for one scale of
+        all elements, `"per_element"` for one scale of each.
+      num_classes: Number of classes C, for `"integer_categorical"` only.
+      reconstruction_weight: Weight r of this modality's log-likelihood in the loss.
+        `"dimension"` is the number of variables of the model's largest modality
+        divided by the number of variables of this one.
+      style_dim: Size of the style, a latent of this modality alone; 0 for none.
+      beta_style: Weight of the style's divergence in the loss.
 
     Raises:
-      ValueError, TypeError: If an argument is not as described.
+      TypeError: If an argument has the wrong type.
+      ValueError: If an argument has an invalid value.
     """
 
     name: str
@@ -80,15 +92,15 @@ class Modality:
             or keyword.iskeyword(self.name)
         ):
             raise ValueError(
-                "`name` of a modality must be letters, digits and '_', starting with a "
-                "letter, and no keyword of Python: it becomes the name of an argument "
-                f"when the model is served. Received: {self.name!r}."
+                "`name` of a modality must start with a letter, consist of letters, "
+                "digits and '_', and not be a Python keyword, because it becomes an "
+                f"argument of the served model. Received: {self.name!r}."
             )
         if self.name in RESERVED_NAMES or self.name.startswith(("has_", "val_")):
             raise ValueError(
                 f"{self.name!r} is a reserved name: batches, serving signatures and "
-                f"Keras's history use {list(RESERVED_NAMES)}, 'has_...' and 'val_...' "
-                "themselves. Rename the modality."
+                f"Keras's history use {list(RESERVED_NAMES)}, 'has_...' and 'val_...'. "
+                "Rename the modality."
             )
         try:
             shape = tuple(
@@ -107,7 +119,9 @@ class Modality:
             value = getattr(self, field)
             if value is not None and not isinstance(value, keras.layers.Layer):
                 legacy = type(value).__module__.partition(".")[0] == "tf_keras"
-                hint = " It is of the legacy package `tf_keras`: build it with `keras`."
+                hint = (
+                    " It is from the legacy package `tf_keras`: build it with `keras`."
+                )
                 raise TypeError(
                     f"`{field}` of modality {self.name!r} must be a Keras layer or "
                     f"model, or None. Received: {value!r}.{hint if legacy else ''}"
@@ -165,7 +179,7 @@ class Modality:
         object.__setattr__(self, field, float(value))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, networks serialised."""
+        """Returns the constructor's arguments, with serialised networks."""
         config = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(self)
         }

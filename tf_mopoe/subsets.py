@@ -2,11 +2,14 @@
 
 Subsets are always ordered by size, then by modality index, so that row `s` of
 `membership_mask(M)` is the subset that component `s` of every mixture belongs to.
+
+To add a family of subsets, add its name and the sizes of its subsets to
+`SUBSET_FAMILIES`. A list of subsets needs no family: `subsets=[[0], [0, 1]]`.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,35 +17,42 @@ import tensorflow as tf
 
 from tf_mopoe.checks import whole_number
 
-#: Families of subsets that have a name; see `membership_mask`.
-SUBSET_FAMILIES = (
-    "nonempty",
-    "powerset",
-    "singletons",
-    "singletons_and_prior",
-    "full",
-)
+#: Name of a family to the sizes of its subsets, as a function of M. A family holds all
+#: subsets of these sizes.
+SUBSET_FAMILIES: dict[str, Callable[[int], Iterable[int]]] = {
+    "nonempty": lambda num_modalities: range(1, num_modalities + 1),
+    "powerset": lambda num_modalities: range(num_modalities + 1),
+    "singletons": lambda num_modalities: [1],
+    "singletons_and_prior": lambda num_modalities: [0, 1],
+    "full": lambda num_modalities: [num_modalities],
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class SubsetSampler:
-    """Mixes k subsets of each row instead of all 2^n - 1, for many modalities.
+    """Samples k subsets for each row instead of all 2^n - 1, for many modalities.
 
     Each row gets the subsets of `always` that can be formed from its n modalities
-    present, and a sample of its other non-empty subsets, shared out evenly over them.
-    Weights are such that any sum over the uniform mixture of all 2^n - 1 is estimated
-    without bias: 1 / (2^n - 1) for each subset of `always`, and equal shares of the
-    rest for the sampled ones. Training samples anew in each step and row; inference
-    takes the same sample for all rows that have the same modalities, by `seed`.
+    present, and a stratified sample of its other non-empty subsets. The weights make
+    every sum over the uniform mixture of all 2^n - 1 subsets unbiased: 1 / (2^n - 1)
+    for each subset of `always`; the sampled subsets divide the rest equally. Training
+    draws a new sample for each step and row. Inference draws one sample from `seed`
+    for all rows that have the same modalities.
+
+    Example:
+      >>> sampler = SubsetSampler(num_subsets=8, always=[range(20)])
+      >>> sampler.always[0][:3]
+      (0, 1, 2)
 
     Attributes:
-      num_subsets: k, subsets a row, more than `always` lists.
-      always: Subsets that are never left to chance, by modality index; in a model also
-        by name.
+      num_subsets: Number of subsets k for each row; more than `always` lists.
+      always: Subsets that every row gets, by modality index; in a model also by name.
       seed: Seed of the sample in inference, from 0 to 2^31 - 1.
 
     Raises:
-      TypeError, ValueError: If an argument is not as described.
+      TypeError: If `num_subsets` or `seed` is not a whole number.
+      ValueError: If a number is out of range, or `always` is not a list of different
+        non-empty subsets.
     """
 
     num_subsets: int
@@ -57,15 +67,14 @@ class SubsetSampler:
                 "`always` must list non-empty subsets, each only once. "
                 f"Received: {self.always!r}."
             )
-        # More than `always` lists, so that the others can be drawn.
-        least = len(always) + 1
-        count = whole_number("num_subsets", self.num_subsets, minimum=least)
+        # At least one subset must be left to draw.
+        count = whole_number("num_subsets", self.num_subsets, minimum=len(always) + 1)
         object.__setattr__(self, "num_subsets", count)
         seed = whole_number("seed", self.seed, maximum=2**31 - 1)
         object.__setattr__(self, "seed", seed)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Returns the constructor's arguments."""
         return {
             "num_subsets": self.num_subsets,
             "always": [list(subset) for subset in self.always],
@@ -93,7 +102,7 @@ def _listed_subsets(always: Sequence[Iterable[int]]) -> tuple[tuple[int, ...], .
     return listed
 
 
-#: What `subsets=` accepts: a family's name, the subsets by index, or a sampler.
+#: Argument `subsets`: a family's name, a list of subsets by index, or a sampler.
 SubsetSpec = str | Sequence[Iterable[int]] | SubsetSampler
 
 
@@ -101,6 +110,10 @@ def subset_indices(
     num_modalities: int, subsets: SubsetSpec = "nonempty"
 ) -> tuple[tuple[int, ...], ...]:
     """Lists subsets as tuples of modality indices, by size, then by index.
+
+    Example:
+      >>> subset_indices(3, "singletons")
+      ((0,), (1,), (2,))
 
     Args:
       num_modalities: Number of modalities M, at least 1.
@@ -117,26 +130,19 @@ def subset_indices(
     """
     num_modalities = whole_number("num_modalities", num_modalities, minimum=1)
     if isinstance(subsets, str):
-        sizes = {
-            "nonempty": range(1, num_modalities + 1),
-            "powerset": range(num_modalities + 1),
-            "singletons": range(1, 2),
-            "singletons_and_prior": range(2),
-            "full": range(num_modalities, num_modalities + 1),
-        }
-        if subsets not in sizes:
+        if subsets not in SUBSET_FAMILIES:
             raise ValueError(
                 f"`subsets` must be one of {list(SUBSET_FAMILIES)} or a list of "
                 f"subsets. Received: {subsets!r}."
             )
         return tuple(
             subset
-            for size in sizes[subsets]
+            for size in sorted(SUBSET_FAMILIES[subsets](num_modalities))
             for subset in itertools.combinations(range(num_modalities), size)
         )
     if isinstance(subsets, SubsetSampler):
         raise ValueError(
-            "A SubsetSampler has no list of subsets: it draws them for each row."
+            "A SubsetSampler has no list of subsets: it draws subsets for each row."
         )
     return _explicit_subsets(num_modalities, subsets)
 
@@ -176,17 +182,23 @@ def _explicit_subsets(
 def membership_mask(
     num_modalities: int, subsets: SubsetSpec = "nonempty"
 ) -> np.ndarray:
-    """Says which modality belongs to which subset.
+    """Returns which modalities belong to which subset.
+
+    Example:
+      >>> membership_mask(2)
+      array([[ True, False],
+             [False,  True],
+             [ True,  True]])
 
     Args:
       num_modalities: Number of modalities M.
-      subsets: See `subset_indices`.
+      subsets: Family or list of subsets; see `subset_indices`.
 
     Returns:
       bool `[S, M]`, rows by subset size, then by modality index.
 
     Raises:
-      ValueError: As `subset_indices`.
+      TypeError, ValueError: See `subset_indices`.
     """
     listed = subset_indices(num_modalities, subsets)
     mask = np.zeros((len(listed), num_modalities), dtype=bool)
@@ -196,18 +208,27 @@ def membership_mask(
 
 
 def has_empty_subset(subsets: SubsetSpec) -> bool:
-    """Whether the prior alone, the empty subset's posterior, is in the mixture."""
+    """Returns whether the empty subset, whose posterior is the prior, is included.
+
+    Example:
+      >>> has_empty_subset("nonempty"), has_empty_subset("powerset")
+      (False, True)
+    """
     if isinstance(subsets, SubsetSampler):
         return False
-    # It is of no modality: listing the family for one finds it.
-    listed = subset_indices(1, subsets) if isinstance(subsets, str) else subsets
+    listed = subset_indices(2, subsets) if isinstance(subsets, str) else subsets
     return not all(len(list(members)) for members in listed)
 
 
 def subset_names(
     modality_names: Sequence[str], subsets: SubsetSpec = "nonempty"
 ) -> tuple[str, ...]:
-    """Names each subset by its members joined with `+`; the empty one is `prior`."""
+    """Returns the name of each subset: its members joined with `+`, or `prior`.
+
+    Example:
+      >>> subset_names(["image", "text"], "powerset")
+      ('prior', 'image', 'text', 'image+text')
+    """
     return tuple(
         "+".join(modality_names[index] for index in members) or "prior"
         for members in subset_indices(len(modality_names), subsets)
@@ -215,11 +236,15 @@ def subset_names(
 
 
 def available_subsets(mask: np.ndarray, present: tf.Tensor) -> tf.Tensor:
-    """Says which subsets can be formed from the modalities present in each row.
+    """Returns which subsets can be formed from the modalities present in each row.
 
-    A subset can be formed when all its modalities are present. A family of the full
-    set alone (`"full"`, the MVAE's) shrinks to whatever is present: it can be formed
-    from any one modality.
+    A subset can be formed if all its modalities are present. If the full set is the
+    only subset (`"full"`, as in MVAE), it shrinks to the modalities present, and can be
+    formed from any one of them.
+
+    Example:
+      >>> available_subsets(membership_mask(2), tf.constant([[True, False]])).numpy()
+      array([[ True, False, False]])
 
     Args:
       mask: bool `[S, M]` from `membership_mask`.

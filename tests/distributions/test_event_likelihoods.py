@@ -64,7 +64,11 @@ def test_a_table_is_the_product_of_its_parts(scale):
     np.testing.assert_allclose(mean, np.concatenate(means, axis=-1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "XLA"])
+@pytest.mark.parametrize(
+    "compiled",
+    [False, pytest.param(True, marks=pytest.mark.integration)],
+    ids=["plain", "XLA"],
+)
 def test_a_table_s_log_prob_broadcasts_over_samples_of_z(compiled):
     likelihood = event_likelihood(COLUMNS, (8,))
     parameters = table_parameters(2, 4, 3)  # [V, K, B, ...]
@@ -88,7 +92,7 @@ def test_a_table_s_log_prob_broadcasts_over_samples_of_z(compiled):
     np.testing.assert_array_equal(gradients[1] != 0, used)
 
 
-def test_a_table_knows_its_columns():
+def test_attributes_of_a_table_follow_from_its_columns():
     likelihood = event_likelihood(COLUMNS, (8,))
     assert likelihood.count_columns == (2, 3, 4)
     assert likelihood.num_variables == 2 + 1 + 2 + 1
@@ -230,7 +234,5 @@ def test_one_line_adds_a_likelihood(monkeypatch):
         ([("poisson", 2), ("normal", 3)], tf.int32, False),
     ],
 )
-def test_other_dtypes_are_taken_where_they_can_mean_one_thing_only(
-    spec, dtype, accepted
-):
+def test_other_dtypes_are_accepted_only_if_unambiguous(spec, dtype, accepted):
     assert (dtype in event_likelihood(spec, (5,)).other_dtypes) == accepted

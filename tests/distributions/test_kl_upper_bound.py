@@ -93,7 +93,7 @@ def test_other_priors_match_the_closed_form():
     assert np.all(q.kl_upper_bound(prior) > draws.mean(axis=0))
 
 
-def test_a_prior_of_its_own_for_each_row():
+def test_each_row_can_have_its_own_prior():
     loc, scale = random_experts(4, 3, 2)
     prior_loc, prior_scale = random_experts(4, 2, seed=1)
     q = MixtureOfProductsOfExperts(loc, scale)

@@ -98,7 +98,7 @@ def test_each_row_equals_the_mixture_built_from_what_is_present(prior_expert):
             np.testing.assert_allclose(actual[row], expected[0], rtol=1e-12)
 
 
-def test_the_prior_expert_of_the_full_set_leaves_with_the_full_set():
+def test_the_full_set_has_no_prior_expert_if_a_modality_is_missing():
     """With one missing the present pair is not the full set, and has no prior."""
     q = mixture_of_patterns(prior_expert="full_set")
     without = mixture_of_patterns(prior_expert="none")
@@ -131,7 +131,7 @@ def test_the_full_family_is_the_product_of_what_is_present(prior_expert):
     [(name, np.nan) for name in ("nonempty", "powerset", "listed", "full")]
     + [("nonempty", value) for value in (np.inf, 0.0)],
 )
-def test_what_missing_experts_hold_leaves_no_trace_in_values_or_gradients(
+def test_values_of_missing_experts_affect_neither_results_nor_gradients(
     family, garbage
 ):
     subsets = SUBSETS["listed"] if family == "listed" else family

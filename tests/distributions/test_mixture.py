@@ -191,7 +191,7 @@ def test_priors_of_another_event_shape_are_refused(prior):
 
 @pytest.mark.parametrize("leading", [(), (1,), (4,), (2, 4)], ids=str)
 @pytest.mark.parametrize("with_present", [False, True])
-def test_leading_dimensions_are_rows_on_their_own(leading, with_present):
+def test_leading_dimensions_are_treated_as_rows(leading, with_present):
     loc, scale = random_experts(*leading, 3, 2)
     present = np.random.default_rng(2).random((*leading, 3)) < 0.6
     present = present if with_present else np.ones_like(present)
@@ -270,6 +270,7 @@ def test_goes_in_and_out_of_a_graph_function_in_float64():
     np.testing.assert_allclose(sample, q.sample(2, seed=(0, 1)), rtol=1e-12)
 
 
+@pytest.mark.integration
 def test_works_under_xla_in_float32():
     loc, scale = random_experts(3, 2, 4, dtype="float32")
     present = tf.constant([[True, True], [True, False], [False, False]])

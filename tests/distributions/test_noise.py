@@ -30,6 +30,7 @@ def test_uniforms_are_never_0_or_1_and_normals_finite(dtype):
     assert np.all(np.isfinite(noise.standard_normal([1_000_000], [0, 1], dtype)))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("dtype", TYPES)
 def test_xla_draws_the_same_numbers(dtype):
     def draw(seed):

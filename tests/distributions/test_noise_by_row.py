@@ -53,7 +53,7 @@ def test_row_seeds_are_splitmix64_of_seed_and_place(seed, rows, first):
 
 
 @pytest.mark.parametrize("seed", [True, 1.0, "1", np.float64(2.0), [1]])
-def test_seeds_that_are_no_whole_numbers_are_refused(seed):
+def test_seeds_must_be_whole_numbers(seed):
     with pytest.raises(TypeError, match="`seed` must be a whole number"):
         noise.row_seeds(seed, 3)
 
@@ -111,7 +111,7 @@ def test_rows_draws_and_dimensions_are_uncorrelated():
     draws=st.integers(1, 5),
     size=st.integers(1, 4),
 )
-def test_a_row_gets_the_same_numbers_whatever_comes_beside_and_after(
+def test_numbers_of_a_row_do_not_depend_on_other_rows_or_later_draws(
     seed, rows, more, draws, size
 ):
     few, many = (
@@ -122,6 +122,7 @@ def test_a_row_gets_the_same_numbers_whatever_comes_beside_and_after(
     np.testing.assert_allclose(few, many[:draws, :rows], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.integration
 def test_xla_draws_the_same_numbers():
     pairs = noise.seed_pairs(noise.row_seeds(5, 7))
     compiled = tf.function(noise.draws_by_row, jit_compile=True, autograph=False)

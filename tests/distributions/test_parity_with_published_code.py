@@ -104,7 +104,7 @@ def test_contiguous_split_draws_the_same_components(method, count):
 
 
 @counts
-def test_every_subset_has_the_place_of_its_name(count):
+def test_subsets_have_the_order_of_their_published_names(count):
     numbers, prefix = reference.load(), f"fusion_M{count}/joint_elbo/subset"
     actual = published_mixture("joint_elbo", count, "with epsilon")
     actual = actual.components_distribution

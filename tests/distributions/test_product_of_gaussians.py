@@ -101,7 +101,7 @@ def test_prior_expert_is_one_more_standard_normal_expert():
     )
 
 
-def test_prior_expert_rules_where_all_others_are_wide():
+def test_prior_expert_dominates_if_all_other_experts_are_wide():
     loc, scale = product_of_gaussians([[3.0]], [[1e10]], prior_expert=True)
     np.testing.assert_allclose([loc[0], scale[0]], [0.0, 1.0], atol=1e-15)
 
@@ -231,7 +231,7 @@ def test_extreme_scales_give_exact_gradients_of_the_divergence(dtype, extreme, r
         np.testing.assert_allclose(gradient, value, rtol=rtol, atol=10 * rtol)
 
 
-def test_every_latent_dimension_has_a_range_of_scales_of_its_own():
+def test_extreme_scales_of_one_latent_dimension_do_not_affect_the_others():
     # 1e-17 and 1e17 in float32: their precisions do not fit one common exponent.
     loc = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
     scale = np.array([[1e-17, 1e17], [1e-17, 1e17]], np.float32)

@@ -26,7 +26,7 @@ MIXED = np.array(
     dtype=bool,
 )  # fmt: skip
 ALIKE = np.ones([10, 3], dtype=bool)
-SEEDS = 4000
+SEEDS = 2000
 
 
 @functools.cache
@@ -61,7 +61,7 @@ def batch(request):
     return present, drawn_components(request.param)
 
 
-def test_each_group_of_rows_shares_its_components_out_evenly(batch):
+def test_components_are_stratified_within_each_group_of_rows(batch):
     present, drawn = batch
     for pattern in np.unique(present, axis=0):
         group = drawn[:, np.all(present == pattern, axis=1)]  # [SEEDS, n]
@@ -173,7 +173,7 @@ def test_the_contiguous_split_gives_the_remainder_to_the_last(rows, count):
 
 
 @pytest.mark.parametrize("present", [None, MIXED], ids=["alike", "mixed"])
-def test_several_draws_of_a_row_are_independent_and_each_shared_out(present):
+def test_draws_of_a_row_are_independent_and_each_is_stratified(present):
     """Importance weighting needs independent draws; stratifying is over rows alone."""
     rows, num_draws = 13, 3
     patterns = np.ones([rows, 3], bool) if present is None else present

@@ -158,7 +158,7 @@ def test_products_by_default_have_the_prior_in_the_full_set_alone():
     np.testing.assert_allclose(np.exp(products.log_scale[0]), expected[1], rtol=1e-5)
 
 
-def test_products_ignore_what_missing_experts_hold():
+def test_products_ignore_the_values_of_missing_experts():
     experts = gaussian(4, 3, 2)
     hole = tf.constant(np.where(PRESENT[..., np.newaxis], 0.0, np.nan), tf.float32)
     layer = SubsetProductOfExperts()
@@ -205,7 +205,7 @@ def test_without_a_seed_each_call_draws_anew_and_the_layers_seed_fixes_the_seque
     assert rebuilt(layer).seed == 3
 
 
-def test_stratified_draw_shares_components_out_among_rows_that_are_alike():
+def test_stratified_draw_is_stratified_within_rows_of_equal_modalities():
     components = gaussian(16, 7, 2)
     present = tf.constant(np.tile(PRESENT[:2], [8, 1]))
     _, component = MixtureOfExperts()(components, seed=tf.constant([0, 1]))

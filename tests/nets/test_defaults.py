@@ -78,7 +78,7 @@ def test_log1p_has_a_finite_gradient_for_negative_values_elsewhere(compiled):
     np.testing.assert_allclose(gradient(x), expected, rtol=1e-6)
 
 
-def test_log1p_survives_its_configuration():
+def test_log1p_is_rebuilt_from_its_config():
     layer = Log1p(np.array([0, 2]), dtype="float64", name="counts")
     again = Log1p.from_config(layer.get_config())
     assert (again.columns, again.name) == ([0, 2], "counts")
@@ -99,7 +99,7 @@ def test_log1p_survives_its_configuration():
     ],
     ids=str,
 )
-def test_a_model_takes_the_logarithm_of_counts_alone(shape, likelihood, columns):
+def test_default_encoder_takes_the_logarithm_of_counts_only(shape, likelihood, columns):
     modality = Modality("x", shape, likelihood=likelihood)
     encoder = MoPoEVAE([modality], 2).networks.encoders["x"]
     logs = [layer for layer in encoder.layers if isinstance(layer, Log1p)]
@@ -136,7 +136,7 @@ def test_large_counts_do_not_overflow_in_16_bits(name, policy):
 
 
 @pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
-def test_calling_and_predicting_keep_16_bits_from_the_values_themselves(name, policy):
+def test_call_and_predict_do_not_cast_inputs_to_16_bits(name, policy):
     policy(name)
     model = counts_model()
     model.compile("sgd")

@@ -38,7 +38,7 @@ def test_sigmoid_keeps_values_within_0_and_1_and_none_does_not():
         assert (values.min() >= 0 and values.max() <= 1) == inside
 
 
-def test_activations_of_a_decoder_come_back_from_its_configuration():
+def test_decoder_is_rebuilt_from_its_config():
     decoder = nets.dense_decoder(
         (4,), 3, activation="tanh", output_activation="sigmoid"
     )

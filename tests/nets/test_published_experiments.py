@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from tests.tiny_models import train_logs
 from tf_mopoe import Modality, MoPoEVAE, nets
@@ -86,6 +87,7 @@ def test_mnist_svhn_text_has_its_published_size_and_weights():
     }
 
 
+@pytest.mark.integration
 def test_mnist_svhn_text_learns_a_batch():
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -97,6 +99,7 @@ def test_mnist_svhn_text_learns_a_batch():
     assert_learns(mnist_svhn_text(), batch, steps=20)
 
 
+@pytest.mark.integration
 def test_celeba_learns_a_batch_with_missing_texts():
     keras.utils.set_random_seed(0)
     # Content 4, styles 4; weights as published, 1/3 and 16; betas 2 and 5.

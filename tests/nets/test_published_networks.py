@@ -87,8 +87,10 @@ def test_decoder_ends_linearly(name):
     np.testing.assert_allclose(network(z), 1e3 * y, rtol=1e-3, atol=1e-1)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_network_survives_its_file(name, tmp_path):
+@pytest.mark.parametrize(
+    "name", ["svhn_decoder", "text_encoder", "residual_image_decoder"]
+)
+def test_network_is_unchanged_by_saving_and_loading(name, tmp_path):
     network = make(name)
     x = values_for(network)
     network.save(tmp_path / "network.keras")

@@ -51,7 +51,7 @@ def test_block_is_the_published_formula(case):
 
 
 @pytest.mark.parametrize("case", ["image", "transposed image", "text"])
-def test_biases_are_where_they_were_published(case):
+def test_layers_have_biases_as_published(case):
     geometry, shape, transposed = BLOCKS[case]
     block = residual_block(shape, 5, *geometry, transposed=transposed)
     biased = {layer.name for layer in block.layers if getattr(layer, "use_bias", False)}
@@ -124,7 +124,7 @@ def test_text_decoder_is_a_dense_layer_six_blocks_and_a_convolution():
 
 
 @pytest.mark.parametrize(("shape", "whole"), [((6, 6, 3), True), ((6, 3), False)])
-def test_images_lose_whole_channels_and_texts_single_elements(shape, whole):
+def test_dropout_drops_channels_of_images_and_elements_of_texts(shape, whole):
     keras.utils.set_random_seed(0)
     block = residual_block(shape, 40, 2, 1)
     # Nothing but the branch, of ones, as it is after the second dropout.

@@ -62,7 +62,7 @@ def test_compiled_encoders_read_the_same_symbols(mode):
     )
 
 
-def test_more_symbols_than_16_bits_can_count_stay_apart(policy, tmp_path):
+def test_large_alphabets_are_distinguished_under_16_bit_policies(policy, tmp_path):
     # float16 knows no odd number above 2048, bfloat16 none above 256.
     encoder = nets.text_encoder(3000, filters=6)
     words = np.full((2, 8), 2500) + np.array([[0], [1]])

@@ -8,7 +8,8 @@ from tests.tiny_models import FAMILY, losses_and_terms, tiny_batch, tiny_model
 from tf_mopoe import MoPoEVAE
 from tf_mopoe.objectives import DoublyReparameterized, negative_iwae
 
-DRAWS, NUM_SAMPLES = 1500, 16
+#: Gradients per case, each the mean over independent copies of the rows.
+DRAWS, COPIES, NUM_SAMPLES = 100, 20, 16
 
 
 def gradients(cls, objective, beta=1.0, **kwargs):
@@ -26,9 +27,9 @@ def gradients(cls, objective, beta=1.0, **kwargs):
         expert
     ) in model.networks.experts.values():  # wide, so that no importance weight is huge
         expert.log_variance.bias.assign_add(np.full(2, 1.5))
-    batch = model.unpack_batch(
-        {**tiny_batch(rows=3), "present": {"b": np.array([True, True, False])}}
-    )
+    rows = {name: np.tile(x, [COPIES, 1]) for name, x in tiny_batch(rows=3).items()}
+    flags = np.tile([True, True, False], COPIES)
+    batch = model.unpack_batch({**rows, "present": {"b": flags}})
     inference = [
         variable
         for part in (
@@ -64,6 +65,7 @@ def gradients(cls, objective, beta=1.0, **kwargs):
     return [value.numpy().astype(np.float64) for value in every_seed()]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cls", FAMILY)
 def test_dreg_has_the_mean_of_the_iwae_gradient_and_less_variance(cls):
     iwae, dreg = gradients(cls, "iwae"), gradients(cls, "dreg")
@@ -79,6 +81,7 @@ def test_dreg_has_the_mean_of_the_iwae_gradient_and_less_variance(cls):
     assert ratio < 0.5, f"variance of DReG over that of IWAE: {ratio:.3f}"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("beta", [0.1, 2.0])
 def test_dreg_has_the_mean_of_the_iwae_gradient_whatever_the_weights(beta):
     """Content and style enter the weights with factors of their own."""

@@ -67,12 +67,10 @@ def log_evidence(model, x):
 def bounds(model, x, seed=0):
     """Each row's bound and its standard error, over independent copies of the rows."""
 
-    @tf.function
-    def negative(batch, seed):
-        return losses_and_terms(model, model.unpack_batch(batch), seed)[0]
-
     copied = {name: np.tile(value, [COPIES, 1]) for name, value in x.items()}
-    values = -negative(copied, tf.constant([0, seed])).numpy().reshape(COPIES, ROWS)
+    # One call in eager mode is faster than tracing a graph for it.
+    rows, _ = losses_and_terms(model, copied, tf.constant([0, seed]))
+    values = -rows.numpy().reshape(COPIES, ROWS)
     return values.mean(axis=0), values.std(axis=0) / np.sqrt(COPIES)
 
 
@@ -81,8 +79,11 @@ def single_bound(cls):
     return {"unimodal_elbos": False} if cls is MVAE else {}
 
 
-@pytest.mark.parametrize("styles", [False, True], ids=["", "styles"])
-@pytest.mark.parametrize("cls", FAMILY)
+@pytest.mark.parametrize(
+    ("cls", "styles"),
+    [(MoPoEVAE, False), *((cls, True) for cls in FAMILY)],
+    ids=lambda value: getattr(value, "__name__", f"styles={value}"),
+)
 def test_bounds_lie_below_the_log_evidence_and_rise_with_k_towards_it(cls, styles):
     x, gaps, errors = data(), [], []
     for num_samples in (1, 4, MANY):
@@ -110,7 +111,7 @@ def test_elbo_lies_below_the_bound_of_one_importance_sample(cls):
 
 
 @pytest.mark.parametrize("cls", FAMILY)
-def test_bounds_of_rows_with_holes_are_of_what_is_present(cls):
+def test_bounds_with_missing_modalities_are_bounds_of_the_present_ones(cls):
     x = data()
     model = linear_model(
         cls, styles=True, objective="iwae", num_samples=MANY, **single_bound(cls)

@@ -1,4 +1,4 @@
-"""The TFP side of the library: distributions and pure functions, without Keras."""
+"""Distributions and pure functions on them: TensorFlow Probability, without Keras."""
 
 from tf_mopoe.distributions.gaussians import (
     DiagonalGaussian,

@@ -1,4 +1,4 @@
-"""Drawing mixture components: independently, stratified over a batch, contiguously."""
+"""Draws of mixture components: independent, stratified over a batch, contiguous."""
 
 import numpy as np
 import tensorflow as tf
@@ -18,14 +18,15 @@ def independent_components(
     """Draws each row's component uniformly from its available ones.
 
     Args:
-      available: bool `[..., B, S]`; a row without any draws from all S.
+      available: Components of each row, bool `[..., B, S]`; a row with none draws from
+        all S.
       num_draws: Number of draws n.
-      seed: int32 `[2]`.
+      seed: Seed of the draws, int32 `[2]`.
 
     Returns:
       int32 `[n, ..., B]` in [0, S).
     """
-    available = _all_where_none(available)
+    available = _fill_empty_rows(available)
     counts = tf.reduce_sum(tf.cast(available, tf.int32), axis=-1)  # [..., B]
     shape = tf.concat([[num_draws], tf.shape(counts)], axis=0)
     return _nth_available(available, _floor_of_product(uniform(shape, seed), counts))
@@ -38,7 +39,7 @@ def stratified_components(
     *,
     num_draws: int = 1,
 ) -> tf.Tensor:
-    """Draws components for every row, each draw shared out evenly over the batch.
+    """Draws components for every row, each draw stratified over the batch.
 
     Rows with the same modalities present form a group; of its n rows every one of the
     S_g available components gets floor(n / S_g) or ceil(n / S_g), and each row gets
@@ -47,20 +48,21 @@ def stratified_components(
 
         component(i) = floor((i S_g + r) / n)
 
-    which is systematic sampling in integers, so that rounding can't unbalance it. The
-    draws of one row are independent, as importance weighting needs.
+    which is systematic sampling in integers, so that rounding cannot unbalance it. The
+    draws of one row are independent, as importance weighting requires.
 
     Args:
-      available: bool `[B, S]`; a row without any draws from all S.
-      seed: int32 `[2]`.
-      present: bool `[B, M]` that `available` follows from; None if all rows are alike.
+      available: Components of each row, bool `[B, S]`; a row with none draws from all.
+      seed: Seed of the draws, int32 `[2]`.
+      present: Modalities of each row, bool `[B, M]`, which determine `available`; None
+        if all rows have the same.
       num_draws: Number of draws K of each row.
 
     Returns:
       int32 `[K, B]` in [0, S).
     """
     rank_seed, shift_seed = split_seed(seed)
-    available = _all_where_none(available)
+    available = _fill_empty_rows(available)
     counts = tf.reduce_sum(tf.cast(available, tf.int32), axis=-1)  # [B]
     batch = tf.shape(counts)[0]
     draws = [num_draws, batch]
@@ -93,16 +95,17 @@ def weighted_components(
     num_draws: int = 1,
     replica: ReplicaSlice | None = None,
 ) -> tf.Tensor:
-    """Draws components by weights of any size, each draw stratified over the batch.
+    """Draws components by their weights, each draw stratified over the batch.
 
-    Row b, the i-th in a random order, takes the component in whose share of [0, 1) the
-    number (i + v) / B falls, v uniform: for each row alone that is uniform.
+    The components divide [0, 1) into intervals of the size of their weights. The i-th
+    row of a random order takes the component whose interval contains (i + v) / B, where
+    v is uniform; this number is uniform for each row.
 
     Args:
-      weights: `[B, S]`, rows of sum 1; a row of zeros draws from all S alike.
-      seed: int32 `[2]`.
+      weights: Weights `[B, S]` with sum 1 in each row; a row of zeros draws uniformly.
+      seed: Seed of the draws, int32 `[2]`.
       num_draws: Number of draws K of each row, independent of each other.
-      replica: Slice of the global batch that these rows are, if they are one.
+      replica: Slice of the global batch that these rows are; None if they are all.
 
     Returns:
       int32 `[K, B]` in [0, S).
@@ -116,11 +119,12 @@ def weighted_components(
 
 
 def component_at(weights: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
-    """The component in whose share of [0, 1) a point falls.
+    """Returns the component whose interval of [0, 1) contains a point.
 
     Args:
-      weights: `[..., S]`, rows of sum 1; a row of zeros stands for equal weights.
-      point: `[n..., ...]` in [0, 1).
+      weights: Sizes of the intervals, `[..., S]`, with sum 1 in each row; a row of
+        zeros means equal weights.
+      point: Points `[n..., ...]` in [0, 1).
 
     Returns:
       int32 `[n..., ...]` in [0, S); never one of weight 0.
@@ -129,18 +133,18 @@ def component_at(weights: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
     weights = tf.cast(weights, tf.float64)
     total = tf.reduce_sum(weights, axis=-1, keepdims=True)
     weights = tf.where(total > 0.0, weights / total, 1.0 / count)
-    upto = tf.cumsum(weights, axis=-1)  # [..., S]
-    passed = tf.cast(upto <= point[..., tf.newaxis], tf.int32)  # [n..., ..., S]
-    # Rounding may leave the sum below 1: then the last one that has any weight.
+    upper = tf.cumsum(weights, axis=-1)  # [..., S]
+    passed = tf.cast(upper <= point[..., tf.newaxis], tf.int32)  # [n..., ..., S]
+    # Rounding may leave the sum below 1: then take the last one that has any weight.
     last = count - 1 - tf.argmax(tf.reverse(weights > 0.0, [-1]), -1, tf.int32)
     return tf.minimum(tf.reduce_sum(passed, axis=-1), last)
 
 
 def contiguous_components(batch: int | tf.Tensor, num_components: int) -> tf.Tensor:
-    """Splits the batch as the published code does: not random, for parity alone.
+    """Splits the batch into S contiguous parts, as the published code does.
 
-    Component s gets the floor(B / S) rows that follow component s - 1's; the last one
-    also gets the remainder.
+    Each component gets floor(B / S) rows, the last one also the remainder. The split is
+    not random; it serves comparisons with the published code.
 
     Returns:
       int32 `[B]`.
@@ -153,7 +157,8 @@ def contiguous_components(batch: int | tf.Tensor, num_components: int) -> tf.Ten
     return tf.minimum(component, last)
 
 
-def _all_where_none(available: tf.Tensor) -> tf.Tensor:
+def _fill_empty_rows(available: tf.Tensor) -> tf.Tensor:
+    """Makes all components available in rows that have none."""
     return available | ~tf.reduce_any(available, axis=-1, keepdims=True)
 
 
@@ -163,7 +168,7 @@ def _floor_of_product(fraction: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
 
 
 def _nth_available(available: tf.Tensor, nth: tf.Tensor) -> tf.Tensor:
-    """Index of the nth True in the last axis, counted from 0."""
-    upto = tf.cumsum(tf.cast(available, tf.int32), axis=-1)  # [..., B, S]
-    passed = tf.cast(upto <= nth[..., tf.newaxis], tf.int32)
+    """Returns the index of the nth True in the last axis, counted from 0."""
+    count = tf.cumsum(tf.cast(available, tf.int32), axis=-1)  # [..., B, S]
+    passed = tf.cast(count <= nth[..., tf.newaxis], tf.int32)
     return tf.reduce_sum(passed, axis=-1)

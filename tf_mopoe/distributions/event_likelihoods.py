@@ -1,4 +1,7 @@
-"""The likelihood of a whole modality: elements of one kind, or columns of several."""
+"""Likelihood of a whole modality: elements of one kind, or columns of several.
+
+`likelihoods` defines the kinds; here they are fitted to an event's shape.
+"""
 
 import abc
 import difflib
@@ -9,34 +12,25 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_mopoe.distributions.likelihoods import (
-    COUNTS,
-    LIKELIHOODS,
-    ONE_HOT,
-    UNIT_INTERVAL,
-    Likelihood,
-)
+from tf_mopoe.distributions.likelihoods import INTEGERS, LIKELIHOODS, Likelihood
 
-INTEGERS = frozenset(
-    [tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64]
-)
-
-#: A key of `LIKELIHOODS`, or (key, number of columns) for stretches of a table.
+#: Key of `LIKELIHOODS`, or (key, number of columns) for each block of a table.
 LikelihoodSpec = str | Sequence[tuple[str, int]]
 
 
 class EventLikelihood(abc.ABC):
-    """p(x_m | z) of events `event_shape`, elements independent given z.
+    """Likelihood p(x_m | z) of events `event_shape`, elements independent given z.
 
     Attributes:
-      event_shape: Of the values.
-      parameter_shape: Of the decoder's output.
-      mean_shape: Of the mean: `event_shape`, with an axis of classes for class indices.
-      num_variables: Random variables in an event; a one-hot vector is one.
+      event_shape: Shape of the values.
+      parameter_shape: Shape of the decoder's output.
+      mean_shape: Shape of the mean: `event_shape`, with an axis of classes for class
+        indices.
+      num_variables: Number of random variables in an event; a one-hot vector is one.
       scaled: Whether a scale is used.
       integer: Whether values are class indices, int32.
-      inside: A value in the support, broadcast against `event_shape`.
-      other_dtypes: In which values may come, beside the floating ones.
+      inside: Value in the support, broadcast against `event_shape`.
+      other_dtypes: Dtypes that values may have besides the floating ones.
       count_columns: Indices along the last axis whose values are counts.
     """
 
@@ -54,49 +48,56 @@ class EventLikelihood(abc.ABC):
     def distribution(
         self, parameters: tf.Tensor, scale: float | tf.Tensor
     ) -> tfd.Distribution:
-        """p(x | z): batch `[...]`, event `event_shape`.
+        """Returns p(x | z), with batch shape `[...]` and event shape `event_shape`.
 
         Args:
-          parameters: `[..., *parameter_shape]`.
-          scale: Positive, a number or `event_shape`.
+          parameters: Decoder's output, `[..., *parameter_shape]`.
+          scale: Positive number, or tensor of shape `event_shape`.
         """
 
     @abc.abstractmethod
     def mean(self, parameters: tf.Tensor, scale: float | tf.Tensor) -> tf.Tensor:
-        """Mean of `distribution`, `[..., *mean_shape]`."""
+        """Returns the mean of `distribution`, `[..., *mean_shape]`."""
 
     @abc.abstractmethod
     def supported(self, x: tf.Tensor) -> tf.Tensor:
-        """Which elements of `[..., *event_shape]` are in the support: bool, alike."""
+        """Returns which elements of `x` are in the support: bool, the shape of `x`."""
 
     @abc.abstractmethod
     def support_description(self) -> str:
-        """What the values must be."""
+        """Describes the values that are allowed, for error messages."""
 
 
 def event_likelihood(
     spec: LikelihoodSpec, event_shape: Sequence[int], num_classes: int | None = None
 ) -> EventLikelihood:
-    """Finds the likelihood that `spec` names for events of a shape.
+    """Returns the likelihood that `spec` names, for events of one shape.
+
+    Example:
+      >>> table = event_likelihood([("normal", 2), ("categorical", 3)], [5])
+      >>> table.parameter_shape, table.num_variables
+      ((5,), 3)
+      >>> table.distribution(tf.zeros([4, 5]), scale=1.0).batch_shape
+      TensorShape([4])
 
     Args:
-      spec: A key of `LIKELIHOODS`, or a sequence of (key, number of columns).
-      event_shape: Of one observation.
-      num_classes: C, for class indices only.
+      spec: Key of `LIKELIHOODS`, or a sequence of (key, number of columns).
+      event_shape: Shape of one observation.
+      num_classes: Number of classes C, for class indices only.
 
     Raises:
       ValueError: If a name is unknown, columns do not fit `event_shape`, or
-        `num_classes` is missing or given in vain.
+        `num_classes` is missing, or given for a likelihood that does not take it.
     """
     shape = tuple(event_shape)
     if isinstance(spec, str):
-        found = _find(spec)
-        if found.integer != (num_classes is not None):
+        likelihood = _find(spec)
+        if likelihood.integer != (num_classes is not None):
             raise ValueError(
                 f"`num_classes` must be given for class indices, and only then. "
                 f"Received: {num_classes!r} with likelihood {spec!r}."
             )
-        return ElementwiseLikelihood(found, shape, num_classes)
+        return ElementwiseLikelihood(likelihood, shape, num_classes)
     if num_classes is not None:
         raise ValueError("`num_classes` is not for tables of several kinds of column.")
     return TableLikelihood([(_find(name), int(width)) for name, width in spec], shape)
@@ -114,12 +115,12 @@ def _find(name: str) -> Likelihood:
 
 
 class ElementwiseLikelihood(EventLikelihood):
-    """Every element (or last axis, for one-hot vectors) has the same kind."""
+    """Likelihood whose elements (or last axes, if one-hot) are all of one kind."""
 
     def __init__(
         self, likelihood: Likelihood, event_shape: tuple[int, ...], num_classes=None
     ):
-        """Fits a likelihood to a shape; arguments as `event_likelihood`."""
+        """Fits a likelihood to a shape; see `event_likelihood` for the arguments."""
         self.likelihood = likelihood
         self.event_shape = event_shape
         outputs = num_classes or likelihood.num_parameters
@@ -134,15 +135,12 @@ class ElementwiseLikelihood(EventLikelihood):
         self._element_ndims = element.event_shape.rank
         self.num_variables = math.prod(element.batch_shape)
         self._num_classes = num_classes
-        counts = likelihood.support is COUNTS
-        self.count_columns = tuple(range(event_shape[-1])) if counts else ()
-        self.inside = np.array(likelihood.support.inside)
-        # Other integers are more likely images that someone forgot to divide by 255.
-        self.other_dtypes = frozenset()
-        if likelihood.integer or likelihood.support in (COUNTS, ONE_HOT):
-            self.other_dtypes = INTEGERS | {tf.bool}
-        elif likelihood.support is UNIT_INTERVAL:
-            self.other_dtypes = frozenset([tf.bool])
+        support = likelihood.support
+        self.count_columns = tuple(range(event_shape[-1])) if support.counts else ()
+        self.inside = np.array(support.inside)
+        self.other_dtypes = (
+            INTEGERS | {tf.bool} if likelihood.integer else support.other_dtypes
+        )
 
     def distribution(self, parameters, scale):
         """See `EventLikelihood`."""
@@ -167,7 +165,7 @@ class ElementwiseLikelihood(EventLikelihood):
 
 
 class TableLikelihood(EventLikelihood):
-    """Stretches of columns of several kinds, in one vector."""
+    """Likelihood of one vector with blocks of columns of several kinds."""
 
     integer = False
 
@@ -220,36 +218,37 @@ class TableLikelihood(EventLikelihood):
         )
 
     def _split(self, parameters, scale):
-        """(part, its parameters, its scale) of every stretch."""
+        """Yields (likelihood, parameters, scale) of every block."""
         scale = tf.convert_to_tensor(scale, parameters.dtype)
         scales = [scale] * len(self._parts)
         if scale.shape.rank:
             scales = tf.split(scale, self._widths, axis=-1)
-        for part, flat, own in zip(
+        for part, flat, part_scale in zip(
             self._parts, tf.split(parameters, self._sizes, axis=-1), scales
         ):
             shape = tf.concat([tf.shape(flat)[:-1], part.parameter_shape], axis=0)
-            yield part, tf.reshape(flat, shape), own
+            yield part, tf.reshape(flat, shape), part_scale
 
     def distribution(self, parameters, scale):
         """See `EventLikelihood`."""
         return tfd.Blockwise(
             [
-                part.distribution(own, s)
-                for part, own, s in self._split(parameters, scale)
+                part.distribution(part_parameters, part_scale)
+                for part, part_parameters, part_scale in self._split(parameters, scale)
             ]
         )
 
     def mean(self, parameters, scale):
         """See `EventLikelihood`."""
-        split = self._split(parameters, scale)
-        return tf.concat([part.mean(own, s) for part, own, s in split], axis=-1)
+        means = [part.mean(*rest) for part, *rest in self._split(parameters, scale)]
+        return tf.concat(means, axis=-1)
 
     def supported(self, x):
         """See `EventLikelihood`."""
         columns = tf.split(x, self._widths, axis=-1)
         return tf.concat(
-            [part.supported(own) for part, own in zip(self._parts, columns)], axis=-1
+            [part.supported(block) for part, block in zip(self._parts, columns)],
+            axis=-1,
         )
 
     def support_description(self):

@@ -8,12 +8,17 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-#: Where the N(0, I) expert takes part in a product; see `prior_mask`.
+#: Choices of the products that have N(0, I) as an expert; see `prior_mask`.
 PRIOR_EXPERTS = ("full_set", "none", "every_subset")
 
 
 class DiagonalGaussian(NamedTuple):
-    """Parameters of N(loc, diag(exp(log_scale)^2)); a leading axis may be a subset's.
+    """Parameters of N(loc, diag(exp(log_scale)^2)), with any leading axes.
+
+    Example:
+      >>> gaussian = DiagonalGaussian(tf.zeros([4, 2]), tf.zeros([4, 2]))
+      >>> kl_to_standard_normal(gaussian).numpy().tolist()
+      [0.0, 0.0, 0.0, 0.0]
 
     Attributes:
       loc: Mean, `[..., D]`.
@@ -25,16 +30,16 @@ class DiagonalGaussian(NamedTuple):
 
 
 def prior_mask(mask: np.ndarray | tf.Tensor, prior_expert: str):
-    """Says in which subsets' products the prior N(0, I) takes part as an expert.
+    """Returns in which subsets' products the prior N(0, I) is one more expert.
 
     Args:
-      mask: bool `[..., S, M]` membership mask.
-      prior_expert: `"full_set"`: in the product of all M modalities only (the
-        published code), M at least 2: of one modality the product is the expert, as in
-        an ordinary VAE; `"none"`; `"every_subset"` (MVAE, Wu and Goodman 2018).
+      mask: Membership mask, bool `[..., S, M]`.
+      prior_expert: `"full_set"` for the product of all M modalities only, as in the
+        published code, if M is at least 2 (the product of one modality is its expert,
+        as in an ordinary VAE); `"every_subset"` (MVAE, Wu and Goodman, 2018); `"none"`.
 
     Returns:
-      bool `[..., S]`, as `mask` NumPy's or TensorFlow's.
+      bool `[..., S]`, a NumPy array or a tensor as `mask` is.
 
     Raises:
       ValueError: If `prior_expert` is not one of the three.
@@ -65,15 +70,21 @@ def subset_products(
     present: tf.Tensor | None = None,
     formed: tf.Tensor | None = None,
 ) -> DiagonalGaussian:
-    """Multiplies the experts of every subset: precisions add, means average by them.
+    """Multiplies the experts of every subset; the product is again a Gaussian.
 
         lambda_S = sum_{m in S} lambda_m (+ 1 with the prior expert)
         loc_S    = sum_{m in S} lambda_m loc_m / lambda_S,   lambda_m = scale_m^-2
 
-    Precisions are divided by the row's largest before they are summed, so the sums
-    over all subsets are one matrix product with the mask and can't overflow. An expert
+    Precisions are divided by the row's largest before they are summed. So the sums over
+    all subsets are one matrix product with the mask, which cannot overflow. An expert
     more than exp(40) times wider than the narrowest of its row (exp(345) in float64)
-    is treated as exactly that much wider.
+    counts as exactly that much wider.
+
+    Example:
+      >>> mask = np.array([[True, False], [False, True], [True, True]])
+      >>> loc, log_scale = tf.constant([[0.0], [2.0]]), tf.zeros([2, 1])
+      >>> subset_products(loc, log_scale, mask).loc.numpy().ravel().tolist()
+      [0.0, 2.0, 1.0]
 
     Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021 (the products);
     Hinton, Training products of experts, 2002.
@@ -81,14 +92,14 @@ def subset_products(
     Args:
       loc: Experts' means, `[..., M, D]`.
       log_scale: Logarithms of their standard deviations, `[..., M, D]`.
-      mask: bool `[S, M]` membership mask; numbers are powers of the experts' densities.
-        As a bool tensor `[..., S, M]` it may differ from row to row.
-      with_prior: bool `[S]`, where N(0, I) is one more expert; nowhere by default. As
-        `mask` a tensor `[..., S]`.
-      present: bool `[..., M]`. An expert that is not present has precision exactly 0;
-        its `loc` and `log_scale` may hold anything, NaN included.
-      formed: bool `[..., S]`. Subsets that are not formed get N(0, I). By default
-        those without any precision: nothing present and no prior expert.
+      mask: Membership mask, bool `[S, M]`, or a bool tensor `[..., S, M]` that differs
+        from row to row. Numbers are powers of the experts' densities.
+      with_prior: Subsets with N(0, I) as one more expert, bool `[S]`, or a tensor
+        `[..., S]` if `mask` is one. By default none.
+      present: Experts that are present, bool `[..., M]`. Others have precision 0; their
+        `loc` and `log_scale` may hold anything, including NaN.
+      formed: Subsets to form, bool `[..., S]`; the others are N(0, I). By default the
+        subsets that have a prior expert or an expert present.
 
     Returns:
       The subset posteriors, `loc` and `log_scale` of shape `[..., S, D]`.
@@ -101,10 +112,11 @@ def subset_products(
         with_prior = prior_mask(mask, "none")
     log_precision = -2.0 * log_scale  # [..., M, D]
     if present is not None:
-        here = present[..., tf.newaxis]  # [..., M, 1]
-        loc = tf.where(here, loc, tf.zeros([], dtype))
-        log_precision = tf.where(here, log_precision, tf.constant(-np.inf, dtype))
-    # The shift cancels in every result, so no gradient need flow through it.
+        is_present = present[..., tf.newaxis]  # [..., M, 1]
+        loc = tf.where(is_present, loc, tf.zeros([], dtype))
+        minus_infinity = tf.constant(-np.inf, dtype)
+        log_precision = tf.where(is_present, log_precision, minus_infinity)
+    # The shift cancels in every result, so it needs no gradient.
     shift = tf.stop_gradient(
         tf.reduce_max(log_precision, axis=-2, keepdims=True)
     )  # [..., 1, D]
@@ -112,11 +124,11 @@ def subset_products(
     any_prior = tf.is_tensor(with_prior) or with_prior.any()
     if any_prior:
         shift = tf.maximum(shift, 0.0)  # the log-precision of N(0, I)
-    # In units of 2^-58, small precisions leave room on both sides for gradients.
+    # In units of 2^-58, gradients of small precisions neither underflow nor overflow.
     unit = 2.0 ** (58 if dtype == tf.float32 else 498)
     precision = _exp_in_units(tf.maximum(log_precision - shift, floor), unit)
     if present is not None:
-        precision = tf.where(here, precision, tf.zeros([], dtype))
+        precision = tf.where(is_present, precision, tf.zeros([], dtype))
 
     weights = tf.cast(mask, dtype)  # [S, M]
     total = tf.linalg.matmul(weights, precision)  # [..., S, D]
@@ -134,7 +146,7 @@ def subset_products(
     if formed is None:
         log_scale = -0.5 * (_log_in_units(total, unit) + shift)
         return DiagonalGaussian(mean_sum / total, log_scale)
-    # The empty set is always available, but is a product of nothing.
+    # The empty subset is always available, but has no experts to multiply.
     formed &= has_expert
     formed = formed[..., tf.newaxis]  # [..., S, 1]
     total = tf.where(formed, total, tf.ones([], dtype))  # log(0) has no gradient
@@ -146,7 +158,7 @@ def subset_products(
 
 
 def _log_in_units(x: tf.Tensor, unit: float) -> tf.Tensor:
-    """log(x / unit), with a gradient that overflows only where x itself is tiny."""
+    """Returns log(x / unit), whose gradient overflows only if x itself is tiny."""
 
     @tf.custom_gradient
     def log(x):
@@ -156,7 +168,7 @@ def _log_in_units(x: tf.Tensor, unit: float) -> tf.Tensor:
 
 
 def _exp_in_units(x: tf.Tensor, unit: float) -> tf.Tensor:
-    """unit * exp(x), with a gradient that does not pass through exp(x) alone."""
+    """Returns unit * exp(x), whose gradient does not contain the tiny exp(x)."""
 
     @tf.custom_gradient
     def exp(x):
@@ -174,7 +186,7 @@ def product_of_gaussians(
     prior_expert: bool = False,
     present: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Multiplies diagonal Gaussian densities and normalises: again a Gaussian.
+    """Multiplies diagonal Gaussian densities; the normalised product is Gaussian.
 
     See `subset_products` for the formula and its source.
 
@@ -188,14 +200,14 @@ def product_of_gaussians(
     Args:
       loc: Experts' means, `[..., M, D]`.
       scale: Experts' standard deviations, positive, `[..., M, D]`.
-      mask: Optional bool `[S, M]`: one product for each row. By default one product
-        of all M experts, without an axis S.
+      mask: Experts of each product, bool `[S, M]`. By default there is one product of
+        all M experts, without an axis S.
       prior_expert: Whether N(0, I) is one more expert of every product.
-      present: Optional bool `[..., M]`, False for experts to leave out.
+      present: Experts that are present, bool `[..., M]`; others are left out.
 
     Returns:
       `(loc, scale)` of the product, `[..., D]`, or `[..., S, D]` with a `mask`. A
-      product of nothing is N(0, I).
+      product without experts is N(0, I).
     """
     loc = tf.convert_to_tensor(loc)
     scale = tf.convert_to_tensor(scale, loc.dtype)
@@ -215,11 +227,11 @@ def product_of_gaussians(
 
 
 def log_density(gaussian: DiagonalGaussian, z: tf.Tensor) -> tf.Tensor:
-    """log N(z; loc, scale^2), in nats, summed over D: `[...]`.
+    """Returns log N(z; loc, scale^2) in nats, summed over D: `[...]`.
 
     Args:
-      gaussian: `loc` and `log_scale` of shape `[..., D]`.
-      z: `[..., D]`, broadcast against them.
+      gaussian: Gaussian with `loc` and `log_scale` of shape `[..., D]`.
+      z: Points `[..., D]`, broadcast against them.
     """
     loc, log_scale = gaussian
     standardized = (z - loc) * tf.exp(-log_scale)
@@ -228,9 +240,13 @@ def log_density(gaussian: DiagonalGaussian, z: tf.Tensor) -> tf.Tensor:
 
 
 def kl_to_standard_normal(gaussian: DiagonalGaussian) -> tf.Tensor:
-    """KL(N(loc, scale^2) || N(0, I)), in nats, summed over D: `[...]`.
+    """Returns KL(N(loc, scale^2) || N(0, I)) in nats, summed over D: `[...]`.
 
-    1/2 sum_d (scale_d^2 + loc_d^2 - 1 - 2 log scale_d)
+        1/2 sum_d (scale_d^2 + loc_d^2 - 1 - 2 log scale_d)
+
+    Example:
+      >>> kl_to_standard_normal(DiagonalGaussian(tf.constant([1.0]), tf.zeros([1])))
+      <tf.Tensor: shape=(), dtype=float32, numpy=0.5>
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2014, appendix B.
     """
@@ -241,17 +257,23 @@ def kl_to_standard_normal(gaussian: DiagonalGaussian) -> tf.Tensor:
 
 
 def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> tf.Tensor:
-    """KL(q || p) of two diagonal Gaussians, in nats, summed over D.
+    """Returns KL(q || p) of two diagonal Gaussians in nats, summed over D.
 
-    A divergence does not change when both are shifted and scaled alike: so it is that
-    of q, standardised by p, to N(0, I).
+    A divergence does not change if both densities are shifted and scaled in the same
+    way. So it is the divergence of q, standardised by p, from N(0, I).
+
+    Example:
+      >>> q = DiagonalGaussian(tf.constant([3.0]), tf.zeros([1]))
+      >>> p = DiagonalGaussian(tf.constant([2.0]), tf.zeros([1]))
+      >>> kl_divergence(q, p)
+      <tf.Tensor: shape=(), dtype=float32, numpy=0.5>
 
     Args:
-      q: `loc` and `log_scale` of shape `[..., D]`.
-      p: The same, broadcast against `q`.
+      q: Gaussian with `loc` and `log_scale` of shape `[..., D]`.
+      p: Gaussian, broadcast against `q`.
 
     Returns:
-      `[...]`.
+      Divergence, `[...]`.
     """
     return kl_to_standard_normal(
         DiagonalGaussian(
@@ -263,29 +285,36 @@ def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> tf.Tensor:
 def geometric_mean(
     gaussians: DiagonalGaussian, weights: Sequence[float]
 ) -> DiagonalGaussian:
-    """Normalised weighted geometric mean of densities: again a Gaussian.
+    """Returns the normalised weighted geometric mean of Gaussian densities.
 
         prod_m q_m(z)^w_m:   lambda = sum_m w_m lambda_m,
                              loc    = sum_m w_m lambda_m loc_m / lambda
 
-    The dynamic prior of mmJSD. Source: Sutter et al., Multimodal Generative Learning
+    It is Gaussian again, and the dynamic prior of mmJSD.
+
+    Example:
+      >>> pair = DiagonalGaussian(tf.constant([[0.0], [4.0]]), tf.zeros([2, 1]))
+      >>> geometric_mean(pair, [0.75, 0.25]).loc.numpy()
+      array([1.], dtype=float32)
+
+    Source: Sutter et al., Multimodal Generative Learning
     Utilizing Jensen-Shannon-Divergence, NeurIPS 2020; Nielsen, 2019 (geometric mean).
 
     Args:
-      gaussians: `loc` and `log_scale` of shape `[..., M, D]`.
-      weights: M numbers, not negative, of sum 1.
+      gaussians: Gaussians with `loc` and `log_scale` of shape `[..., M, D]`.
+      weights: M non-negative numbers w_m with sum 1.
 
     Returns:
-      `loc` and `log_scale` of shape `[..., D]`.
+      Gaussian with `loc` and `log_scale` of shape `[..., D]`.
 
     Raises:
-      ValueError: If `weights` are not as described.
+      ValueError: If `weights` are not M non-negative numbers with sum 1.
     """
     powers = np.asarray(weights, dtype=np.float64)[np.newaxis]  # [1, M]
     count = gaussians.loc.shape[-2]
     if powers.shape != (1, count) or powers.min() < 0 or abs(powers.sum() - 1) > 1e-6:
         raise ValueError(
-            f"`weights` must be {count} numbers, not negative, of sum 1. "
+            f"`weights` must be {count} non-negative numbers with sum 1. "
             f"Received: {weights}."
         )
     loc, log_scale = subset_products(*gaussians, powers)  # [..., 1, D]
@@ -293,16 +322,16 @@ def geometric_mean(
 
 
 def diagonal_gaussian_of(prior: tfd.Distribution, size: int) -> DiagonalGaussian:
-    """Parameters of a prior that is a diagonal Gaussian, `[..., D]`.
+    """Returns the parameters of a prior that is a diagonal Gaussian, `[..., D]`.
 
     Args:
-      prior: `tfd.MultivariateNormalDiag`, or `tfd.Independent` or `tfd.Sample` of
-        `tfd.Normal`.
-      size: D, size of its event.
+      prior: Prior: `tfd.MultivariateNormalDiag`, or `tfd.Independent` or `tfd.Sample`
+        of `tfd.Normal`.
+      size: Size D of its event.
 
     Raises:
-      TypeError: If it is no diagonal Gaussian.
-      ValueError: If its event is not `[D]`: it would be broadcast.
+      TypeError: If it is not a diagonal Gaussian.
+      ValueError: If its event shape is not `[D]`, so that it would be broadcast.
     """
     diagonal = isinstance(prior, tfd.MultivariateNormalDiag)
     if isinstance(prior, (tfd.Independent, tfd.Sample)):
@@ -314,7 +343,7 @@ def diagonal_gaussian_of(prior: tfd.Distribution, size: int) -> DiagonalGaussian
         )
     if prior.event_shape != [size]:
         raise ValueError(
-            f"`prior` must have event_shape ({size},), the latent's. Received: "
+            f"`prior` must have event_shape ({size},), as the latent has. Received: "
             f"{tuple(prior.event_shape)}."
         )
     return DiagonalGaussian(prior.mean(), tf.math.log(prior.stddev()))

@@ -1,4 +1,4 @@
-"""The joint posterior: a mixture over subsets of products of Gaussian experts."""
+"""The joint posterior: mixture over subsets of products of Gaussian experts."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -66,27 +66,28 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
           loc: Experts' means, float `[..., B, M, D]`.
           scale: Experts' standard deviations, positive, `[..., B, M, D]`.
           present: bool `[..., B, M]`; False where a modality is missing in a row: its
-            `loc` and `scale` may hold anything, NaN included. None: all are present.
-            A row in which no subset can be formed has the prior N(0, I).
-          subsets: Which subsets are mixed; see `tf_mopoe.subsets.membership_mask`. A
-            `SubsetSampler` mixes k of each row's, the same for rows that have the same
-            modalities.
-          prior_expert: In which products N(0, I) is one more expert: `"full_set"`
-            (of all M modalities; the published code), `"none"`, `"every_subset"`.
+            `loc` and `scale` may hold anything, including NaN. None if all are
+            present. A row in which no subset can be formed has the prior N(0, I).
+          subsets: Subsets that are mixed; see `tf_mopoe.subsets.membership_mask`. A
+            `SubsetSampler` mixes k subsets of each row, the same ones for rows that
+            have the same modalities.
+          prior_expert: Products with N(0, I) as one more expert: `"full_set"` for the
+            product of all M modalities, as in the published code; `"none"`;
+            `"every_subset"`.
           validate_args: Whether to check that `scale` is positive.
-          allow_nan_stats: As everywhere in TFP.
+          allow_nan_stats: See `tfd.Distribution`.
           name: Name of the distribution.
 
         Raises:
-          ValueError: If `loc` is not floating, of rank 2 or more and with a known M,
-            `scale` or `present` does not fit it, or `subsets` or `prior_expert` is not
-            one of those above.
+          ValueError: If `loc` is not floating or not of rank 2 or more with a known M,
+            `scale` or `present` does not fit it, or `subsets` or `prior_expert` is
+            unknown.
         """
         if isinstance(subsets, dict):
             subsets = SubsetSampler.from_config(subsets)
         parameters = dict(locals())
         if isinstance(subsets, SubsetSampler):
-            # TensorFlow compares types by their parameters and knows plain values only.
+            # TensorFlow compares types by their parameters, which must be plain values.
             parameters["subsets"] = subsets.get_config()
         with tf.name_scope(name):
             self._loc = tf.convert_to_tensor(loc, name="loc")
@@ -111,7 +112,8 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
                 self._loc.shape
             ):
                 raise ValueError(
-                    "`loc` and `scale` must be floating and of one shape. Received: "
+                    "`loc` and `scale` must be floating and have the same shape. "
+                    "Received: "
                     f"{dtype.name} {self._loc.shape}, {self._scale.shape}."
                 )
             self._subsets = parameters["subsets"]
@@ -164,16 +166,16 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
     def components_distribution(self) -> tfd.Distribution:
         """The S subset posteriors: batch `[..., B, S]`, event `[D]`.
 
-        A subset that can't be formed in a row stands as N(0, I) there.
+        A subset that cannot be formed in a row is N(0, I) there.
         """
         loc, log_scale = self._components()
         return tfd.MultivariateNormalDiag(loc, tf.exp(log_scale))
 
     @property
     def mixture_weights(self) -> tf.Tensor:
-        """`[..., B, S]`; 0 where a subset needs a modality that is missing.
+        """Weights w_S, `[..., B, S]`; 0 where a subset lacks a modality.
 
-        Rows sum to 1, but for those in which no subset can be formed: all 0.
+        Rows sum to 1, except for rows in which no subset can be formed, which are 0.
         """
         if self._weights is not None:
             return self._weights
@@ -183,13 +185,13 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         )
 
     def stratified_sample(self, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws one z for each row, the components stratified over the batch.
+        """Draws one z for each row, with components stratified over the batch.
 
-        Each component gets floor(B w) or ceil(B w) of the rows that have the same
-        modalities present; every row draws each component with its weight.
+        Of n rows that have the same modalities, floor(n w) or ceil(n w) draw a
+        component of weight w; each row draws it with probability w.
 
         Args:
-          seed: int, int32 `[2]`, or None for fresh entropy.
+          seed: Seed of the draw: an int, int32 `[2]`, or None for fresh entropy.
 
         Returns:
           `z` `[..., B, D]` and `component` int32 `[..., B]`.
@@ -209,13 +211,13 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         return self._draw(component, noise_seed), component
 
     def kl_upper_bound(self, prior: tfd.Distribution | None = None) -> tf.Tensor:
-        """Bounds KL(q || prior) from above: sum_S w_S KL(q_S || prior), in nats.
+        """Bounds KL(q || prior) from above by sum_S w_S KL(q_S || prior), in nats.
 
-        By the convexity of the divergence (Jensen). The mixture's own divergence has
-        no closed form and is smaller.
+        The bound holds because the divergence is convex. The divergence of the mixture
+        itself has no closed form and is smaller.
 
         Args:
-          prior: A diagonal Gaussian of event `[D]`: `tfd.MultivariateNormalDiag`, or
+          prior: Diagonal Gaussian of event `[D]`: `tfd.MultivariateNormalDiag`, or
             `tfd.Independent` or `tfd.Sample` of `tfd.Normal`. By default N(0, I).
 
         Returns:
@@ -238,7 +240,7 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
 
     @property
     def _num_components(self) -> int:
-        """S."""
+        """Number of components S."""
         return self._mask.shape[-2]
 
     def _components(self) -> DiagonalGaussian:
@@ -253,7 +255,7 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         )
 
     def _log_scale(self) -> tf.Tensor:
-        """`[..., B, M, D]`; 0 for missing experts, whose scale may be anything."""
+        """Log-scales `[..., B, M, D]`; 0 for missing experts, whatever their scale."""
         scale = self._scale
         if self._present is not None:
             one = tf.ones([], self.dtype)
@@ -261,13 +263,13 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         return tf.math.log(scale)
 
     def _formed(self) -> tf.Tensor | None:
-        """bool `[..., B, S]`, or None where that follows from the mask alone."""
+        """Subsets to form, bool `[..., B, S]`; None if the mask alone decides."""
         if self._weights is None and self._present is None:
             return None
         return self._available()
 
     def _available(self) -> tf.Tensor:
-        """bool `[..., B, S]`."""
+        """Subsets that can be drawn, bool `[..., B, S]`."""
         if self._weights is not None:
             return self._weights > 0.0
         if self._present is not None:
@@ -276,14 +278,17 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         return tf.ones(shape, tf.bool)
 
     def _log_weights(self) -> tf.Tensor:
-        """`[..., B, S]`; uniform over N(0, I)s where no subset can be formed."""
+        """Log-weights `[..., B, S]`; uniform where no subset can be formed.
+
+        All components of such a row are N(0, I).
+        """
         weights = self.mixture_weights
         none = tf.reduce_sum(weights, axis=-1, keepdims=True) < 0.5
         uniform = tf.constant(1.0 / self._num_components, self.dtype)
         return tf.math.log(tf.where(none, uniform, weights))
 
     def _draw(self, component: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """z `[n..., ..., B, D]` from components `[n..., ..., B]`."""
+        """Draws z `[n..., ..., B, D]` from components `[n..., ..., B]`."""
         loc, log_scale = self._components()  # [..., B, S, D]
         one_hot = tf.one_hot(component, self._num_components, dtype=self.dtype)
         loc = tf.einsum("...s,...sd->...d", one_hot, loc)
@@ -297,7 +302,7 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         return self._draw(component, noise_seed)
 
     def _draw_components(self, n, seed):
-        """int32 `[n, ..., B]`."""
+        """Draws components, int32 `[n, ..., B]`."""
         if self._weights is None:
             return independent_components(self._available(), n, seed)
         shape = tf.concat([[n], tf.shape(self._loc)[:-2]], axis=0)
@@ -312,7 +317,7 @@ class MixtureOfProductsOfExperts(tfd.AutoCompositeTensorDistribution):
         return tf.reduce_sum(weights * self._components().loc, axis=-2)
 
     def _variance(self):
-        """Within plus between: sum_S w_S (scale_S^2 + (loc_S - mean)^2)."""
+        """Variance within plus between: sum_S w_S (scale_S^2 + (loc_S - mean)^2)."""
         loc, log_scale = self._components()
         mean = self._mean()[..., tf.newaxis, :]
         spread = tf.exp(2.0 * log_scale) + tf.math.squared_difference(loc, mean)

@@ -1,16 +1,16 @@
 """Random numbers that are the same with and without XLA, and on every device.
 
-TensorFlow's stateless integers are; its floating-point uniforms and normals are not,
-since XLA makes them from the same bits in another way. So these are made here.
+TensorFlow's stateless integers have this property. Its floating-point numbers do not,
+because XLA computes them from the same bits in another way, so they are computed here.
 
-Seeds come in two forms:
+There are two forms of seeds:
 
-- int32 `[2]`, one for a batch: what a row gets depends on its place in the batch.
-- int32 `[B, 2]`, one for each row (`row_seeds`): what a row gets depends on its own
-  seed alone, however the rows are batched. Every method of the models that takes
-  `seed=` draws this way, and so do the served signatures.
+- int32 `[2]`, one for a batch: the numbers of a row depend on its place in the batch.
+- int32 `[B, 2]`, one for each row (`row_seeds`): the numbers of a row depend on its own
+  seed only, however the rows are batched. Every method of the models with an argument
+  `seed` draws this way, and so do the served signatures.
 
-`split_seed`, `fold_in` and `normal_for` take either.
+`split_seed`, `fold_in`, `uniform_for` and `normal_for` accept both.
 """
 
 import math
@@ -24,7 +24,7 @@ import tensorflow_probability as tfp
 from tf_mopoe.checks import whole_number
 from tf_mopoe.distributions.threefry import threefry
 
-#: Range of seeds, that of int64.
+#: Range of seeds: int64.
 MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 #: Constants of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 _GOLDEN, _MIX = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -74,10 +74,10 @@ def take_local_rows(
 
 
 def checked_seed(seed: int | None) -> int | None:
-    """The seed as an int; None stays.
+    """Returns the seed as an int, or None.
 
     Raises:
-      TypeError: If it is not a whole number.
+      TypeError: If the seed is not a whole number.
       ValueError: If it does not fit into int64.
     """
     if seed is None:
@@ -86,7 +86,7 @@ def checked_seed(seed: int | None) -> int | None:
 
 
 def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
-    """Turns `seed` into int32 `[2]`: an int by all 64 bits, None by fresh entropy."""
+    """Converts a seed to int32 `[2]`; None is fresh entropy. All 64 bits count."""
     if seed is None or tf.is_tensor(seed) or np.ndim(seed):
         return tfp.random.sanitize_seed(seed)
     low, high = np.array([checked_seed(seed)], np.int64).view(np.int32)
@@ -96,21 +96,22 @@ def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
 def row_seeds(
     seed: int | None, rows: int | tf.Tensor, first_row: int | tf.Tensor = 0
 ) -> tf.Tensor:
-    """One seed for each row of one seed for all.
+    """Derives one seed for each row from one seed.
 
         row_seed(s, i) = mix(mix(s) + golden * (i + 1))    modulo 2^64
 
-    with SplitMix64's finaliser and increment (Steele, Lea and Flood, OOPSLA 2014), so
-    that neighbouring seeds and rows have unrelated streams. `export.row_seeds` has the
-    same numbers in NumPy, for clients: a served answer and a local one agree.
+    where mix is the finaliser and golden the increment of SplitMix64 (Steele, Lea and
+    Flood, OOPSLA 2014), so that neighbouring seeds and rows have unrelated streams.
+    Clients compute the same numbers in NumPy (`export.row_seeds`), so that a served
+    result equals a local one.
 
     Args:
       seed: Seed of all rows, in the range of int64; None for fresh entropy.
       rows: Number of rows B.
-      first_row: Place of the first of them.
+      first_row: Index of the first row.
 
     Returns:
-      int64 `[B]`.
+      Seeds, int64 `[B]`.
     """
     if seed is None:
         base = tf.bitcast(tfp.random.sanitize_seed(None), tf.int64)
@@ -123,7 +124,7 @@ def row_seeds(
 
 
 def _mix(word: tf.Tensor) -> tf.Tensor:
-    """SplitMix64's finaliser, uint64."""
+    """Applies the finaliser of SplitMix64 to uint64."""
 
     def xor_shifted(word, distance):
         shifted = tf.bitwise.right_shift(word, tf.constant(distance, tf.uint64))
@@ -135,22 +136,22 @@ def _mix(word: tf.Tensor) -> tf.Tensor:
 
 
 def seed_pairs(seeds: tf.Tensor) -> tf.Tensor:
-    """int32 `[B, 2]` of int64 `[B]`, all bits kept."""
+    """Converts seeds int64 `[B]` to int32 `[B, 2]` without losing a bit."""
     return tf.bitcast(tf.ensure_shape(seeds, [None]), tf.int32)
 
 
 def split_seed(seed: tf.Tensor, count: int = 2) -> list[tf.Tensor]:
-    """Makes `count` seeds of one; of `[B, 2]` as many of each row's."""
+    """Splits one seed into `count` seeds; `[B, 2]` into `count` seeds of each row."""
     if seed.shape.rank == 2:
         return [fold_in(seed, index) for index in range(count)]
     return tf.unstack(tf.random.experimental.stateless_split(seed, count, alg="philox"))
 
 
 def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
-    """Makes a seed of a seed and a number; of `[B, 2]` one of each row's."""
+    """Derives a seed from a seed and a number; from `[B, 2]` one for each row."""
     number = tf.cast(number, tf.int32)
     if seed.shape.rank == 2:
-        # The second word of the counter tells these from `_words_by_row`'s.
+        # The second word of the counter is 0 in `uniform_by_row`.
         counters = (tf.cast(number, tf.uint32), tf.constant(1, tf.uint32))
         words = tf.stack(threefry(tf.bitcast(seed, tf.uint32), counters), axis=-1)
         return tf.bitcast(words, tf.int32)
@@ -158,11 +159,11 @@ def fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
 
 
 def uniform(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Uniform over the open interval (0, 1): the middles of 2^23 (2^52) cells.
+    """Draws from the open interval (0, 1): the middles of 2^23 (2^52) cells.
 
     Args:
       shape: Shape of the result.
-      seed: int32 `[2]`.
+      seed: Seed, int32 `[2]`.
       dtype: float32 or float64.
     """
     word = tf.uint64 if dtype == tf.float64 else tf.uint32
@@ -175,15 +176,15 @@ def uniform(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
 def uniform_by_row(
     seeds: tf.Tensor, count: int | tf.Tensor, dtype: tf.DType = tf.float32
 ) -> tf.Tensor:
-    """As `uniform`, every row from its own seed.
+    """Draws from (0, 1) as `uniform` does, each row from its own seed.
 
     Args:
-      seeds: int32 `[B, 2]`.
-      count: Numbers of each row, n.
+      seeds: Seeds of the rows, int32 `[B, 2]`.
+      count: Number of draws n of each row.
       dtype: float32 or float64.
 
     Returns:
-      `[B, n]`; the first ones are the same for any n.
+      Draws `[B, n]`; the first ones are the same for any n.
     """
     wide = dtype == tf.float64
     blocks = count if wide else (count + 1) // 2
@@ -203,7 +204,7 @@ def _in_unit_interval(words: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     bits = 52 if dtype == tf.float64 else 23
     distance = tf.constant(words.dtype.size * 8 - bits, words.dtype)
     cells = tf.bitwise.right_shift(words, distance)
-    # Fewer than 2^52 cells: exact as int64, and in the float.
+    # At most 2^52 cells, which int64 and the floating dtype represent exactly.
     return (tf.cast(tf.cast(cells, tf.int64), dtype) + 0.5) * 2.0**-bits
 
 
@@ -214,15 +215,15 @@ def uniform_for(
     dtype: tf.DType = tf.float32,
     replica: ReplicaSlice | None = None,
 ) -> tf.Tensor:
-    """As `uniform`, for the rows of a batch: `[B, count]`.
+    """Draws from (0, 1) as `uniform` does, for the rows of a batch: `[B, count]`.
 
     Args:
-      seed: int32 `[2]` for the batch, or `[B, 2]`, one for each row.
+      seed: Seed of the batch, int32 `[2]`, or seeds of the rows, int32 `[B, 2]`.
       rows: Number of rows B.
-      count: Numbers of each row.
+      count: Number of draws of each row.
       dtype: float32 or float64.
-      replica: Slice of the global batch that these rows are, if they are one;
-        ignored where each row has its own seed.
+      replica: Slice of the global batch that these rows are; None if they are all.
+        Not used if each row has its own seed.
     """
     if seed.shape.rank == 2:
         return uniform_by_row(seed, count, dtype)
@@ -231,11 +232,11 @@ def uniform_for(
 
 
 def standard_normal(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Standard normal, by the inverse of its distribution function.
+    """Draws standard normals by inverting their distribution function.
 
     Args:
       shape: Shape of the result.
-      seed: int32 `[2]`.
+      seed: Seed, int32 `[2]`.
       dtype: float32 (no value beyond 5.3) or float64 (8.1).
     """
     return _normal_quantile(uniform(shape, seed, dtype))
@@ -244,17 +245,17 @@ def standard_normal(shape, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.
 def normal_for(
     seed: tf.Tensor, draws: int, like: tf.Tensor, replica: ReplicaSlice | None = None
 ) -> tf.Tensor:
-    """Standard normals for the rows of a batch.
+    """Draws standard normals for the rows of a batch.
 
     Args:
-      seed: int32 `[2]` for the batch, or `[B, 2]`, one for each row.
+      seed: Seed of the batch, int32 `[2]`, or seeds of the rows, int32 `[B, 2]`.
       draws: Number of draws K.
-      like: `[B, D]`, for its shape and dtype.
-      replica: Slice of the global batch that these rows are, if they are one;
-        ignored where each row has its own seed.
+      like: Tensor `[B, D]` whose shape and dtype the draws have.
+      replica: Slice of the global batch that these rows are; None if they are all.
+        Not used if each row has its own seed.
 
     Returns:
-      `[K, B, D]`.
+      Draws `[K, B, D]`.
     """
     rows, size = tf.unstack(tf.shape(like))
     if seed.shape.rank == 2:
@@ -266,7 +267,7 @@ def normal_for(
 def normal_by_row(
     seeds: tf.Tensor, draws: int, size: int, dtype: tf.DType
 ) -> tf.Tensor:
-    """Standard normals `[K, B, D]`, every row from its own seed `[B, 2]`.
+    """Draws standard normals `[K, B, D]`, each row from its own seed `[B, 2]`.
 
     The first draws are the same for any K.
     """
@@ -283,16 +284,17 @@ def _normal_quantile(probability: tf.Tensor) -> tf.Tensor:
 def draws_by_row(
     seeds: tf.Tensor, count: int, sizes: Mapping[str, int], dtype: tf.DType
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Points in (0, 1) and normals by name, every row from its own seed.
+    """Draws points in (0, 1) and normals by name, each row from its own seed.
 
     Args:
-      seeds: int32 `[B, 2]`.
+      seeds: Seeds of the rows, int32 `[B, 2]`.
       count: Number of draws K.
       sizes: Name to size D.
       dtype: Dtype of the normals.
 
     Returns:
-      float64 `[K, B]` and name to `[K, B, D]`; the first k are the same for any K.
+      Points, float64 `[K, B]`, and name to normals `[K, B, D]`. The first k draws are
+      the same for any K.
     """
     point_seeds, normal_seeds = split_seed(seeds)
     points = tf.transpose(uniform_by_row(point_seeds, count, tf.float64))

@@ -1,4 +1,4 @@
-"""Keras layers: the unimodal expert, the products of experts, their mixture."""
+"""Keras layers: unimodal expert, products of experts, mixture of the products."""
 
 from tf_mopoe.layers.gaussian_expert import GaussianExpert
 from tf_mopoe.layers.mixture_of_experts import MixtureOfExperts

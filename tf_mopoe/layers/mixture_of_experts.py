@@ -1,4 +1,4 @@
-"""Latents from the mixture of subset posteriors: the component draw."""
+"""Draws of latents from the mixture of subset posteriors."""
 
 import keras
 import tensorflow as tf
@@ -31,17 +31,23 @@ class MixtureOfExperts(keras.layers.Layer):
 
     Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021.
 
+    Example:
+      >>> components = tf.zeros([14, 7, 2]), tf.zeros([14, 7, 2])  # of 3 modalities
+      >>> z, component = MixtureOfExperts(seed=0)(components)
+      >>> z.shape, np.bincount(component).tolist()
+      (TensorShape([14, 2]), [2, 2, 2, 2, 2, 2, 2])
+
     Call arguments:
       components: `DiagonalGaussian` (or a pair) of `loc` and `log_scale`, `[B, S, D]`.
-      present: Optional bool `[B, M]`.
-      seed: Optional int32 `[2]`; the same seed gives the same draw. Or `[B, 2]`, one
-        for each row: what a row gets then depends on its own seed alone, and its
-        component is drawn independently of the other rows'. By default the layer's
-        own generator moves on with each call.
-      drawn: The `DrawnSubsets` of `components`, where `subsets` is a sampler.
-      num_samples: Optional number of draws K of each row, independent of each other.
-      replica: Optional `noise.ReplicaSlice` of the global batch that these rows are,
-        where several replicas draw together.
+      present: Modalities present in each row, bool `[B, M]`; None if all are.
+      seed: Seed of the draw. An int32 `[2]` draws the batch. An int32 `[B, 2]` draws
+        each row from its own seed, independently of the other rows. None uses the
+        layer's own generator, which advances with each call.
+      drawn: `DrawnSubsets` of `components`; required if `subsets` is a sampler.
+      num_samples: Number of independent draws K of each row; None for one without an
+        axis K.
+      replica: `noise.ReplicaSlice` of the global batch that these rows are, if several
+        replicas draw together.
 
     Returns:
       z `[B, D]` and the component drawn, int32 `[B]`; with `num_samples` `[K, B, D]`
@@ -57,16 +63,16 @@ class MixtureOfExperts(keras.layers.Layer):
         dtype="float32",
         **kwargs,
     ):
-        """Makes the layer.
+        """Initializes the layer.
 
         Args:
-          subsets: The subsets that `components` stand for, as
-            `SubsetProductOfExperts` got them.
-          component_draw: `"stratified"`: each component gets floor(B w) or ceil(B w)
-            rows, at random (see `stratified_components`); `"contiguous"`: the
-            published code's fixed split of a batch without missing modalities, an
-            empty subset last.
-          seed: Seed of the layer's own generator, used where a call gives none.
+          subsets: Subsets of `components`, the argument of `SubsetProductOfExperts`.
+          component_draw: `"stratified"` for components that get floor(B w) or
+            ceil(B w) rows at random (see `stratified_components`), or `"contiguous"`
+            for the published code's fixed split of a batch without missing modalities,
+            an empty subset last.
+          seed: Seed of the layer's own generator, which is used by calls without a
+            seed.
           dtype: Dtype of the computation.
           **kwargs: Keyword arguments of `keras.layers.Layer`.
 
@@ -94,7 +100,7 @@ class MixtureOfExperts(keras.layers.Layer):
         num_samples=None,
         replica=None,
     ):
-        """See the class."""
+        """Runs the layer; see the class for arguments and results."""
         loc, log_scale = components  # [B, S, D]
         if seed is None:
             seed = tf.cast(self.seed_generator.next(), tf.int32)
@@ -122,7 +128,7 @@ class MixtureOfExperts(keras.layers.Layer):
                 drawn.weights, seed, num_draws=num_draws, replica=replica
             )
         if isinstance(self.subsets, SubsetSampler):
-            raise ValueError("Components of sampled subsets need `drawn`.")
+            raise ValueError("`drawn` is required if `subsets` is a SubsetSampler.")
         if count == 1:
             return tf.zeros([num_draws, batch], tf.int32)
         if replica is not None:
@@ -143,14 +149,14 @@ class MixtureOfExperts(keras.layers.Layer):
         return noise.take_local_rows(replica, component, axis=1)
 
     def _available(self, batch, count, present):
-        """Which components there are for each row, bool `[B, S]`."""
+        """Returns which components each row can draw, bool `[B, S]`."""
         if present is None:
             return tf.ones([batch, count], tf.bool)
         mask = membership_mask(present.shape[-1], self.subsets)
         return available_subsets(mask, present)
 
     def _weights(self, loc, present):
-        """Weights `[B, S]` up to a factor of each row."""
+        """Returns weights `[B, S]`, up to a factor for each row."""
         batch, count = tf.shape(loc)[0], loc.shape[1]
         return tf.cast(self._available(batch, count, present), tf.float32)
 
@@ -163,7 +169,10 @@ class MixtureOfExperts(keras.layers.Layer):
         num_samples=None,
         replica=None,
     ):
-        """z `[B, D]`, and the component, int32 `[B]`; `[K, ...]` with samples."""
+        """Returns the specs of z `[B, D]` and of the component, int32 `[B]`.
+
+        With `num_samples` both have a leading axis K.
+        """
         batch, _, latent_dim = components[0].shape
         draws = () if num_samples is None else (num_samples,)
         return (
@@ -172,7 +181,7 @@ class MixtureOfExperts(keras.layers.Layer):
         )
 
     def get_config(self):
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "subsets": save_subsets(self.subsets),
@@ -182,5 +191,5 @@ class MixtureOfExperts(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        """Rebuilds the layer from `get_config`'s dictionary."""
+        """Builds the layer from the dictionary of `get_config`."""
         return super().from_config(restore_subsets(config))

@@ -1,4 +1,4 @@
-"""All subset posteriors at once, as products of the unimodal experts."""
+"""Posteriors of all subsets at once, as products of the unimodal experts."""
 
 import keras
 
@@ -18,20 +18,34 @@ from tf_mopoe.subsets import (
 class SubsetProductOfExperts(keras.layers.Layer):
     """Forms q_S, the normalised product of the experts in S, for every subset S.
 
-    One matrix product of the `[S, M]` membership mask with the experts' precisions;
-    see `tf_mopoe.distributions.gaussians.subset_products` for the formula and source.
-    Works in float32 also under mixed precision.
+        lambda_S = sum_{m in S} lambda_m (+ 1 with the prior expert)
+        loc_S    = sum_{m in S} lambda_m loc_m / lambda_S,   lambda_m = scale_m^-2
+
+    All products are one matrix product of the `[S, M]` membership mask with the
+    experts' precisions; see `tf_mopoe.distributions.gaussians.subset_products`. The
+    layer computes in float32 by default, also under mixed precision.
+
+    Source: Sutter et al., Generalized Multimodal ELBO, ICLR 2021; Hinton, Training
+    products of experts, 2002.
+
+    Example:
+      >>> experts = tf.zeros([8, 3, 2]), tf.zeros([8, 3, 2])  # [B, M, D]
+      >>> products = SubsetProductOfExperts(prior_expert="none")(experts)
+      >>> products.loc.shape
+      TensorShape([8, 7, 2])
+      >>> np.exp(-2 * products.log_scale[0, :, 0]).round(3).tolist()  # precisions
+      [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0]
 
     Call arguments:
       experts: `DiagonalGaussian` (or a pair) of `loc` and `log_scale`, `[B, M, D]`.
-      present: Optional bool `[B, M]`. What a missing expert holds, NaN included,
-        leaves no trace in the output or in gradients.
-      drawn: Where `subsets` is a sampler, the `DrawnSubsets` to form; by default those
-        of its own seed, as in inference.
+      present: Modalities present in each row, bool `[B, M]`; None if all are. Values
+        of missing experts, including NaN, affect neither outputs nor gradients.
+      drawn: `DrawnSubsets` to form, if `subsets` is a sampler. By default they are
+        drawn from the sampler's own seed, as in inference.
 
     Returns:
       `DiagonalGaussian` with `loc` and `log_scale` of shape `[B, S, D]`, in the order
-      of `membership_mask`. A subset that can't be formed in a row stands as N(0, I).
+      of `membership_mask`. A subset that cannot be formed in a row is N(0, I).
     """
 
     def __init__(
@@ -42,18 +56,19 @@ class SubsetProductOfExperts(keras.layers.Layer):
         dtype="float32",
         **kwargs,
     ):
-        """Makes the layer.
+        """Initializes the layer.
 
         Args:
-          subsets: The name of a family (see `tf_mopoe.subsets.membership_mask`), a list
-            of index lists, or a `SubsetSampler`.
-          prior_expert: Where N(0, I) is one more expert: `"full_set"` (the published
-            code), `"none"` or `"every_subset"`.
-          dtype: Of the computation.
-          **kwargs: Of `keras.layers.Layer`.
+          subsets: Name of a family (see `tf_mopoe.subsets.subset_indices`), list of
+            lists of indices, or `SubsetSampler`.
+          prior_expert: Products with N(0, I) as one more expert: `"full_set"`, as in
+            the published code, `"none"` or `"every_subset"`.
+          dtype: Dtype of the computation.
+          **kwargs: Keyword arguments of `keras.layers.Layer`.
 
         Raises:
-          ValueError: If `prior_expert` is unknown; for `subsets`, when called.
+          ValueError: If `prior_expert` is unknown. `subsets` is checked in the first
+            call, when the number of modalities is known.
         """
         super().__init__(dtype=dtype, **kwargs)
         prior_mask(membership_mask(1), prior_expert)
@@ -62,7 +77,7 @@ class SubsetProductOfExperts(keras.layers.Layer):
         self.built = True
 
     def call(self, experts, present=None, drawn=None):
-        """See the class."""
+        """Runs the layer; see the class for arguments and results."""
         loc, log_scale = experts
         if isinstance(self.subsets, SubsetSampler):
             if drawn is None:
@@ -86,7 +101,7 @@ class SubsetProductOfExperts(keras.layers.Layer):
         )
 
     def compute_output_shape(self, experts_shape, present_shape=None, drawn_shape=None):
-        """Shapes `[B, S, D]` of `loc` and `log_scale`."""
+        """Returns the shapes `[B, S, D]` of `loc` and `log_scale`."""
         batch, modalities, latent_dim = experts_shape[0]
         if isinstance(self.subsets, SubsetSampler):
             count = self.subsets.num_subsets
@@ -96,7 +111,7 @@ class SubsetProductOfExperts(keras.layers.Layer):
         return DiagonalGaussian(shape, shape)
 
     def get_config(self):
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "subsets": save_subsets(self.subsets),
@@ -105,5 +120,5 @@ class SubsetProductOfExperts(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        """Rebuilds the layer from `get_config`'s dictionary."""
+        """Builds the layer from the dictionary of `get_config`."""
         return super().from_config(restore_subsets(config))

@@ -1,4 +1,4 @@
-"""The argument `subsets` in configurations: names, lists and samplers."""
+"""Argument `subsets` in the configurations of layers: names, lists and samplers."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ keras.saving.register_keras_serializable(package="tf_mopoe")(SubsetSampler)
 
 
 def save_subsets(subsets: SubsetSpec) -> Any:
-    """What stands for `subsets` in a configuration."""
+    """Returns `subsets` as a configuration holds it."""
     return keras.saving.serialize_keras_object(subsets)
 
 
 def restore_subsets(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with its `subsets` made whole again."""
+    """Returns the configuration with its `subsets` deserialised."""
     subsets = keras.saving.deserialize_keras_object(config["subsets"])
     return {**config, "subsets": subsets}

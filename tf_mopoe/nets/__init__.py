@@ -1,4 +1,4 @@
-"""Encoders and decoders to build modalities from."""
+"""Encoders and decoders of modalities."""
 
 from tf_mopoe.nets.convolutional import conv_decoder, conv_encoder
 from tf_mopoe.nets.defaults import default_decoder, default_encoder

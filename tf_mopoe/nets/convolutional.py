@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import keras
 
-#: Images are `[height, width, channels]`, whatever Keras's default.
+#: Data format of images, independent of the default of Keras.
 CHANNELS = "channels_last"
 
 
@@ -19,20 +19,26 @@ def conv_encoder(
     features: int = 512,
     name: str | None = None,
 ) -> keras.Sequential:
-    """Convolutions (kernel 3, stride 2, padding 1, ReLU), then a dense layer (ReLU).
+    """Builds convolutions (kernel 3, stride 2, padding 1) and a dense layer, with ReLU.
+
+    Example:
+      >>> conv_encoder((28, 28, 3), filters=(8, 16), features=32)(
+      ...     tf.zeros([4, 28, 28, 3])
+      ... ).shape
+      TensorShape([4, 32])
 
     Args:
-      event_shape: (height, width, channels) of one image.
-      filters: Channels after each convolution; each halves height and width.
+      event_shape: Shape (height, width, channels) of one image.
+      filters: Channels after each convolution, which halves height and width.
       features: Units of the dense layer, F.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, height, width, channels]` to `[B, F]`.
     """
     layers = [keras.Input(tuple(event_shape))]
     for channels in filters:
-        # "same" would pad an even size on one side only: half a pixel off the paper's.
+        # "same" would pad even sizes on one side only, half a pixel off the paper.
         layers += [
             keras.layers.ZeroPadding2D(1, data_format=CHANNELS),
             keras.layers.Conv2D(
@@ -50,24 +56,26 @@ def conv_decoder(
     filters: Sequence[int] = (128, 64, 32),
     name: str | None = None,
 ) -> keras.Sequential:
-    """Mirrors `conv_encoder`: a dense layer (ReLU), then transposed convolutions.
+    """Builds the mirror image of `conv_encoder`, with transposed convolutions.
 
-    The last layer has no activation.
+    All layers but the last have a ReLU.
+
+    Example:
+      >>> conv_decoder((28, 28, 3), 5, filters=(16, 8))(tf.zeros([4, 5])).shape
+      TensorShape([4, 28, 28, 3])
 
     Args:
-      event_shape: (height, width, channels) of one image.
-      latent_dim: Size of the latent, D.
-      filters: Channels before each transposed convolution; each doubles height and
-        width, 4 -> 7 -> 14 -> 28 for PolyMNIST.
-      name: Of the network.
+      event_shape: Shape (height, width, channels) of one image.
+      latent_dim: Size D of the latent.
+      filters: Channels before each transposed convolution, which doubles height and
+        width: 4 -> 7 -> 14 -> 28 for PolyMNIST.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, D]` to `[B, height, width, channels]`.
     """
     height, width, channels = event_shape
-    sizes = [
-        (height, width)
-    ]  # from the image down, each half the one before, rounded up
+    sizes = [(height, width)]  # from the image down; each is half of the one before
     for _ in filters:
         height, width = (height + 1) // 2, (width + 1) // 2
         sizes.append((height, width))
@@ -79,8 +87,8 @@ def conv_decoder(
     ]
     outputs = [*filters[1:], channels]
     for index, (units, target) in enumerate(zip(outputs, reversed(sizes[:-1]))):
-        # A full transposed convolution gives 2 n + 1; cropping 1 before and the rest
-        # after is "padding 1, output padding 0 or 1" of the published networks.
+        # A full transposed convolution returns 2 n + 1. Cropping 1 before and the rest
+        # after is the "padding 1, output padding 0 or 1" of the published networks.
         crop = [(1, 2 * n - size) for n, size in zip(sizes[-1 - index], target)]
         activation = "relu" if index + 1 < len(outputs) else None
         layers += [

@@ -13,13 +13,17 @@ def dense_encoder(
     activation: str = "relu",
     name: str | None = None,
 ) -> keras.Sequential:
-    """Flattens the event, then one dense layer for each entry of `hidden`.
+    """Builds a network that flattens events and applies dense layers.
+
+    Example:
+      >>> dense_encoder((8, 4), hidden=(32,))(tf.zeros([3, 8, 4])).shape
+      TensorShape([3, 32])
 
     Args:
       event_shape: Shape of one observation.
       hidden: Units of each layer; the last is the number of features F.
-      activation: Of every layer.
-      name: Of the network.
+      activation: Activation of every layer.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, *event_shape]` to features `[B, F]`.
@@ -43,15 +47,19 @@ def dense_decoder(
     output_activation: str | None = None,
     name: str | None = None,
 ) -> keras.Sequential:
-    """Mirrors `dense_encoder`; the last layer has no activation unless one is given.
+    """Builds dense layers and reshapes their output to events.
+
+    Example:
+      >>> dense_decoder((8, 4), latent_dim=2, hidden=(32,))(tf.zeros([3, 2])).shape
+      TensorShape([3, 8, 4])
 
     Args:
       event_shape: Shape of one observation.
-      latent_dim: Size of the latent, D.
+      latent_dim: Size D of the latent.
       hidden: Units of each hidden layer.
-      activation: Of the hidden layers.
-      output_activation: Of the last layer, such as "sigmoid".
-      name: Of the network.
+      activation: Activation of the hidden layers.
+      output_activation: Activation of the last layer, such as "sigmoid"; None for none.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, D]` to `[B, *event_shape]`.

@@ -1,4 +1,4 @@
-"""Counts on a logarithmic scale, as the first layer of an encoder."""
+"""Layer that takes the logarithm of counts, the first one of an encoder."""
 
 from collections.abc import Sequence
 
@@ -9,39 +9,43 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="tf_mopoe")
 class Log1p(keras.layers.Layer):
-    """log(1 + x) of some columns, the others as they are; in float32 by default.
+    """Takes log(1 + x) of some columns and leaves the others unchanged.
+
+    Example:
+      >>> np.round(Log1p(columns=[1])(tf.constant([[5.0, 9.0]])).numpy(), 2)
+      array([[5. , 2.3]], dtype=float32)
 
     Call arguments:
-      x: `[..., C]`, counts in `columns`; below 0 they are read as 0.
+      x: Values `[..., C]` with counts in `columns`; negative counts are read as 0.
 
     Returns:
-      `[..., C]`.
+      Tensor of the shape of `x`.
     """
 
     def __init__(self, columns: Sequence[int], *, dtype="float32", **kwargs):
-        """Makes the layer.
+        """Initializes the layer.
 
         Args:
-          columns: Indices along the last axis.
-          dtype: Of the computation; in float16 counts above 65504 overflow.
-          **kwargs: Of `keras.layers.Layer`.
+          columns: Indices of the counts along the last axis.
+          dtype: Dtype of the computation; float16 overflows at counts above 65504.
+          **kwargs: Keyword arguments of `keras.layers.Layer`.
         """
         super().__init__(dtype=dtype, **kwargs)
         self.columns = [int(column) for column in columns]
         self.built = True
 
     def call(self, x):
-        """See the class."""
+        """Runs the layer; see the class for arguments and results."""
         counts = np.zeros([x.shape[-1]], bool)
         counts[self.columns] = True
-        # Below -1 the logarithm is NaN: other columns may be, and counts that are none.
+        # Other columns, and invalid counts, may be below -1, where the log is NaN.
         valid = ops.logical_and(counts, ops.logical_not(x < 0))
         return ops.where(counts, ops.log1p(ops.where(valid, x, 0.0)), x)
 
     def compute_output_shape(self, input_shape):
-        """That of the input."""
+        """Returns the shape of the input."""
         return input_shape
 
     def get_config(self):
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "columns": self.columns}

@@ -1,4 +1,4 @@
-"""Convolutions whose padding is given in numbers, the same on both sides."""
+"""Convolutions with explicit padding, equal on both sides."""
 
 import keras
 
@@ -14,25 +14,32 @@ def padded_conv(
     output_padding: int = 0,
     **kwargs,
 ) -> list[keras.layers.Layer]:
-    """Layers that together convolve n elements of every axis to
+    """Returns layers that together are one convolution with symmetric padding.
+
+    They map n elements along every axis to
 
         floor((n + 2 padding - kernel) / stride) + 1,
         (n - 1) stride + kernel - 2 padding + output_padding    if transposed.
 
-    Keras's "same" would pad an odd size, or for an odd kernel, on one side more.
+    The padding "same" of Keras is not symmetric for odd sizes and odd kernels.
+
+    Example:
+      >>> len(padded_conv(8, kernel=4, stride=2, padding=1))  # ZeroPadding2D, Conv2D
+      2
 
     Args:
-      channels: Of the output.
-      kernel: Size along every axis, at least `stride`.
-      stride: Along every axis.
-      padding: Zeros added on both sides; if transposed, elements cropped there.
-      rank: Axes to convolve along, 1 or 2.
-      transposed: Whether to take the adjoint.
-      output_padding: Elements cropped less at the end, at most `padding`.
-      **kwargs: Of the Keras layer.
+      channels: Number of output channels.
+      kernel: Size of the kernel along every axis, at least `stride`.
+      stride: Stride along every axis.
+      padding: Number of zeros added on both sides; if transposed, of elements cropped.
+      rank: Number of axes to convolve along, 1 or 2.
+      transposed: Whether to return the transposed convolution.
+      output_padding: Number of elements that are not cropped at the end, at most
+        `padding`.
+      **kwargs: Keyword arguments of the Keras layer.
 
     Returns:
-      One or two layers, to be called in turn.
+      One or two layers, to be called one after the other.
     """
     kind = f"Conv{rank}D" + ("Transpose" if transposed else "")
     layer = getattr(keras.layers, kind)(channels, kernel, strides=stride, **kwargs)

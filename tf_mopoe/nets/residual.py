@@ -1,9 +1,10 @@
 """Residual networks for 64 x 64 images and texts of 256 symbols.
 
-Those of the CelebA experiment: Sutter et al., Generalized Multimodal ELBO, ICLR 2021,
-and its code. They hold batch normalisation, whose statistics count rows in which the
-modality is missing (see `Modality`), and dropout, whose seeds are drawn when a network
-is made: `keras.utils.set_random_seed` fixes them, a model's `seed` does not.
+They are the networks of the CelebA experiment: Sutter et al., Generalized Multimodal
+ELBO, ICLR 2021, and its code. They contain batch normalisation, whose statistics
+include rows in which the modality is missing (see `Modality`), and dropout, whose seeds
+are drawn when a network is built: `keras.utils.set_random_seed` fixes them, the `seed`
+of a model does not.
 """
 
 from collections.abc import Sequence
@@ -15,25 +16,29 @@ from tf_mopoe.nets.text import one_hot_symbols
 
 #: Height and width of an image.
 IMAGE_SIZE = 64
-#: Symbols in a text.
+#: Number of symbols in a text.
 LENGTH = 256
-#: Factors of a block's shortcut and branch.
+#: Factors of the shortcut and of the branch of a block.
 SHORTCUT, BRANCH = 2.0, 0.3
 KERNEL = 4
 DROPOUT = 0.5
 
-#: A block's channels in units of `filters`, its stride and its padding.
+#: Channels of each block in units of `filters`, its stride and its padding.
 Plan = Sequence[tuple[int, int, int]]
 
 
 def residual_image_encoder(
     *, filters: int = 128, name: str | None = None
 ) -> keras.Sequential:
-    """A convolution and four blocks, 64 -> 33 -> 16 -> 8 -> 4 -> 1.
+    """Builds a convolution and four blocks, 64 -> 33 -> 16 -> 8 -> 4 -> 1.
+
+    Example:
+      >>> residual_image_encoder(filters=2)(tf.zeros([3, 64, 64, 3])).shape
+      TensorShape([3, 10])
 
     Args:
       filters: Channels after the convolution; 2, 3, 4 and 5 times as many follow.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, 64, 64, 3]` to features `[B, 5 filters]`.
@@ -53,14 +58,18 @@ def residual_image_encoder(
 def residual_image_decoder(
     latent_dim: int, *, filters: int = 128, name: str | None = None
 ) -> keras.Sequential:
-    """A dense layer, four blocks and a convolution, 1 -> 4 -> 8 -> 16 -> 32 -> 64.
+    """Builds a dense layer, four blocks and a convolution, 1 -> 4 -> ... -> 64.
 
-    No activation after the dense layer and at the end.
+    The dense layer and the last convolution have no activation.
+
+    Example:
+      >>> residual_image_decoder(latent_dim=5, filters=2)(tf.zeros([3, 5])).shape
+      TensorShape([3, 64, 64, 3])
 
     Args:
       latent_dim: Size of the shared latent and the style together.
       filters: Channels before the last convolution.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, latent_dim]` to `[B, 64, 64, 3]`.
@@ -81,12 +90,16 @@ def residual_image_decoder(
 def residual_text_encoder(
     num_symbols: int = 71, *, filters: int = 128, name: str | None = None
 ) -> keras.Sequential:
-    """A convolution of one-hot symbols and six blocks, 256 -> 128 -> ... -> 4 -> 1.
+    """Builds a convolution of one-hot symbols and six blocks, 256 -> ... -> 4 -> 1.
+
+    Example:
+      >>> residual_text_encoder(7, filters=2)(tf.zeros([3, 256], tf.int32)).shape
+      TensorShape([3, 10])
 
     Args:
-      num_symbols: C, the alphabet's size.
+      num_symbols: Size C of the alphabet.
       filters: Channels after the convolution; 2, 3, 4, 5, 5 and 5 times as many follow.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from indices `[B, 256]` to features `[B, 5 filters]`.
@@ -110,15 +123,19 @@ def residual_text_decoder(
     filters: int = 128,
     name: str | None = None,
 ) -> keras.Sequential:
-    """A dense layer, six blocks and a convolution, 1 -> 4 -> 8 -> ... -> 256.
+    """Builds a dense layer, six blocks and a convolution, 1 -> 4 -> ... -> 256.
 
-    No activation after the dense layer and at the end.
+    The dense layer and the last convolution have no activation.
+
+    Example:
+      >>> residual_text_decoder(5, num_symbols=7, filters=2)(tf.zeros([3, 5])).shape
+      TensorShape([3, 256, 7])
 
     Args:
       latent_dim: Size of the shared latent and the style together.
-      num_symbols: C, the alphabet's size.
+      num_symbols: Size C of the alphabet.
       filters: Channels before the last convolution.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, latent_dim]` to logits `[B, 256, C]`.
@@ -145,20 +162,21 @@ def residual_block(
     transposed: bool = False,
     name: str | None = None,
 ) -> keras.Model:
-    """y = 2 shortcut(x) + 0.3 branch(x).
+    """Builds a residual block, y = 2 shortcut(x) + 0.3 branch(x).
 
-    The branch: normalisation, ReLU, convolution (kernel 1, channels unchanged),
-    dropout, and the same again with a convolution (kernel 4) to the new size. The
-    shortcut: a convolution to the new size, normalisation. As published, in images
-    whole channels are dropped and the branch's convolutions have no biases.
+    The branch consists of normalisation, ReLU, a convolution (kernel 1, same number of
+    channels) and dropout, and the same again with a convolution (kernel 4) to the new
+    size. The shortcut is a convolution to the new size and normalisation. As published,
+    blocks for images drop whole channels and have no biases in the branch.
 
     Args:
-      input_shape: (height, width, channels) of an image, (length, channels) of a text.
-      channels: Of the output.
-      stride: Of the convolutions to the new size.
-      padding: Of these, on both sides.
-      transposed: Whether they are transposed.
-      name: Of the block.
+      input_shape: Shape (height, width, channels) of an image or (length, channels) of
+        a text.
+      channels: Number of output channels.
+      stride: Stride of the convolutions to the new size.
+      padding: Padding of these convolutions on both sides.
+      transposed: Whether these convolutions are transposed.
+      name: Name of the block.
 
     Returns:
       A built network from `[B, *input_shape]` to `[B, ..., channels]`.
@@ -195,14 +213,14 @@ def residual_block(
         keras.layers.Rescaling(SHORTCUT),
     ]
     x = keras.Input(tuple(input_shape))
-    y = keras.layers.Add()([_chained(shortcut, x), _chained(branch, x)])
+    y = keras.layers.Add()([_apply_layers(shortcut, x), _apply_layers(branch, x)])
     return keras.Model(x, y, name=name)
 
 
 def _blocks(
     shape: Sequence[int], plan: Plan, filters: int, *, transposed: bool = False
 ) -> list[keras.Model]:
-    """Blocks one after the other, the first for inputs of `shape`."""
+    """Builds consecutive blocks, the first for inputs of `shape`."""
     blocks = []
     for number, (width, stride, padding) in enumerate(plan, start=1):
         block = residual_block(
@@ -219,11 +237,11 @@ def _blocks(
 
 
 def _normalization(name: str) -> keras.layers.BatchNormalization:
-    """With the published code's constants: a tenth of the new statistics, 1e-5."""
+    """Builds a normalisation with the constants of the published code."""
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
 
 
-def _chained(layers: Sequence[keras.layers.Layer], x):
+def _apply_layers(layers: Sequence[keras.layers.Layer], x):
     for layer in layers:
         x = layer(x)
     return x

@@ -1,7 +1,7 @@
 """Convolutional networks for 32 x 32 colour images of digits.
 
-Those of the MNIST-SVHN-Text experiment: Sutter et al., Generalized Multimodal ELBO,
-ICLR 2021, and its code.
+They are the networks of the MNIST-SVHN-Text experiment: Sutter et al., Generalized
+Multimodal ELBO, ICLR 2021, and its code.
 """
 
 import keras
@@ -10,10 +10,14 @@ from tf_mopoe.nets.padded_conv import padded_conv
 
 
 def svhn_encoder(*, name: str | None = None) -> keras.Sequential:
-    """Four convolutions, 32 -> 16 -> 8 -> 4 -> 1 (kernel 4, stride 2, ReLU).
+    """Builds four convolutions, 32 -> 16 -> 8 -> 4 -> 1 (kernel 4, stride 2, ReLU).
+
+    Example:
+      >>> svhn_encoder()(tf.zeros([3, 32, 32, 3])).shape
+      TensorShape([3, 128])
 
     Args:
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, 32, 32, 3]` to features `[B, 128]`.
@@ -32,13 +36,17 @@ def svhn_encoder(*, name: str | None = None) -> keras.Sequential:
 
 
 def svhn_decoder(latent_dim: int, *, name: str | None = None) -> keras.Sequential:
-    """A dense layer and four transposed convolutions, 1 -> 4 -> 8 -> 16 -> 32.
+    """Builds a dense layer and four transposed convolutions, 1 -> 4 -> ... -> 32.
 
-    ReLU after all but the last, which has no activation.
+    All layers but the last have a ReLU.
+
+    Example:
+      >>> svhn_decoder(latent_dim=5)(tf.zeros([3, 5])).shape
+      TensorShape([3, 32, 32, 3])
 
     Args:
       latent_dim: Size of the shared latent and the style together.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, latent_dim]` to `[B, 32, 32, 3]`.

@@ -1,19 +1,20 @@
 """Convolutional networks for words of 8 symbols, given as class indices.
 
-Those of the MNIST-SVHN-Text experiment: Sutter et al., Generalized Multimodal ELBO,
-ICLR 2021, and its code. They go with the likelihood `"integer_categorical"`.
+They are the networks of the MNIST-SVHN-Text experiment: Sutter et al., Generalized
+Multimodal ELBO, ICLR 2021, and its code. The likelihood for them is
+`"integer_categorical"`.
 """
 
 import keras
 
 from tf_mopoe.nets.padded_conv import padded_conv
 
-#: Symbols in a word.
+#: Number of symbols in a word.
 LENGTH = 8
 
 
 def one_hot_symbols(length: int, num_symbols: int) -> list:
-    """First layers of an encoder: indices `[B, L]` to one-hot `[B, L, C]`, L > 1."""
+    """Returns first layers that map indices `[B, L]` to one-hot `[B, L, C]`, L > 1."""
     return [
         keras.Input((length,), dtype="int32"),
         keras.layers.CategoryEncoding(num_symbols, output_mode="one_hot"),
@@ -23,12 +24,16 @@ def one_hot_symbols(length: int, num_symbols: int) -> list:
 def text_encoder(
     num_symbols: int = 71, *, filters: int = 128, name: str | None = None
 ) -> keras.Sequential:
-    """Three convolutions of one-hot symbols, 8 -> 8 -> 4 -> 1, each with ReLU.
+    """Builds three convolutions of one-hot symbols, 8 -> 8 -> 4 -> 1, with ReLU.
+
+    Example:
+      >>> text_encoder(num_symbols=7, filters=16)(tf.zeros([3, 8], tf.int32)).shape
+      TensorShape([3, 16])
 
     Args:
-      num_symbols: C, the alphabet's size.
+      num_symbols: Size C of the alphabet.
       filters: Channels of every layer, F.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from indices `[B, 8]` to features `[B, F]`.
@@ -52,13 +57,19 @@ def text_decoder(
     filters: int = 128,
     name: str | None = None,
 ) -> keras.Sequential:
-    """Mirrors `text_encoder`; ReLU after the two transposed convolutions alone.
+    """Builds the mirror image of `text_encoder`.
+
+    Only the two transposed convolutions have a ReLU.
+
+    Example:
+      >>> text_decoder(5, num_symbols=7, filters=16)(tf.zeros([3, 5])).shape
+      TensorShape([3, 8, 7])
 
     Args:
       latent_dim: Size of the shared latent and the style together.
-      num_symbols: C, the alphabet's size.
+      num_symbols: Size C of the alphabet.
       filters: Channels of every layer but the last.
-      name: Of the network.
+      name: Name of the network.
 
     Returns:
       A built network from `[B, latent_dim]` to logits `[B, 8, C]`.

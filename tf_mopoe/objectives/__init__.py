@@ -1,4 +1,4 @@
-"""Training objectives: pure functions of the terms that a model computes."""
+"""Training objectives: functions of the terms that a model computes."""
 
 from tf_mopoe.objectives.elbo import negative_elbo
 from tf_mopoe.objectives.importance_weighted import (

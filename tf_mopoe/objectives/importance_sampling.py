@@ -7,15 +7,15 @@ import tensorflow as tf
 
 
 class LogLikelihoodEstimate(NamedTuple):
-    """An estimate of a log-likelihood, and how far to trust it.
+    """Estimate of a log-likelihood, with its precision; all fields are float64 `[B]`.
 
     Attributes:
-      log_likelihood: Nats, float64 `[B]`; so are the others.
-      standard_error: Of it, by the delta method, nats, `[B]`. NaN of the published
-        estimator, and of one sample.
-      effective_sample_size: (sum w)^2 / sum w^2, from 1 to K, `[B]`; of a conditional
-        one the smaller of its two. Near 1 the estimate lies below the truth, and its
-        standard error is too small.
+      log_likelihood: Estimate in nats.
+      standard_error: Standard error of the estimate in nats, by the delta method. NaN
+        for the published estimator and for a single sample.
+      effective_sample_size: Effective sample size (sum w)^2 / sum w^2, from 1 to K; for
+        a conditional likelihood the smaller of its two. If it is near 1, the estimate
+        lies below the true value and the standard error is too small.
     """
 
     log_likelihood: tf.Tensor
@@ -24,15 +24,20 @@ class LogLikelihoodEstimate(NamedTuple):
 
 
 def estimate_from_weights(log_weights: tf.Tensor) -> LogLikelihoodEstimate:
-    """log (1/K) sum_k w_k with its standard error.
+    """Returns log (1/K) sum_k w_k with its standard error.
+
+    Example:
+      >>> estimate = estimate_from_weights(tf.math.log([[0.2], [0.2], [0.2]]))
+      >>> round(float(estimate.effective_sample_size[0]), 3)
+      3.0
 
     Args:
-      log_weights: `[K, B]`, nats, K known.
+      log_weights: Log-weights in nats, `[K, B]`, with K known statically.
     """
     log_weights = tf.cast(log_weights, tf.float64)
     count = log_weights.shape[0]
     largest = tf.reduce_max(log_weights, axis=0)
-    # Where no sample has any density, the estimate is -inf.
+    # If no sample has any density, the estimate is -inf.
     largest = tf.where(largest > -np.inf, largest, 0.0)
     relative = tf.exp(log_weights - largest)
     mean = tf.reduce_mean(relative, axis=0)
@@ -45,10 +50,12 @@ def estimate_from_weights(log_weights: tf.Tensor) -> LogLikelihoodEstimate:
 
 
 def published_estimate(log_weights: tf.Tensor) -> LogLikelihoodEstimate:
-    """log w `[K, B]` read as if `[B, K]`, as the published code of Sutter et al. does.
+    """Returns the estimate of the published code, which confuses two axes.
+
+    The code of Sutter et al. reads log w `[K, B]` as if it were `[B, K]`.
 
     Args:
-      log_weights: `[K, B]`, nats, of known shape.
+      log_weights: Log-weights in nats, `[K, B]`, with a static shape.
     """
     log_weights = tf.cast(log_weights, tf.float64)
     count, rows = log_weights.shape

@@ -1,4 +1,4 @@
-"""Importance-weighted bounds and their doubly reparameterised gradient."""
+"""Importance-weighted bound and its doubly reparameterised gradient."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,49 +18,65 @@ def log_importance_weights(
     style_log_ratios: Mapping[str, tf.Tensor] | None = None,
     beta_styles: Mapping[str, float] | None = None,
 ) -> tf.Tensor:
-    """log w_k of K samples of each row.
+    """Returns the log-weights log w_k of K samples of each row.
 
-    log w_k = sum_m r_m log p(x_m | z_k, s_mk) + beta (beta_content log p(z_k) / q(z_k)
-              + sum_m beta_style,m log p(s_mk) / q(s_mk))
+        log w_k = sum_m r_m log p(x_m | z_k, s_mk)
+            + beta (beta_content log p(z_k) / q(z_k)
+                    + sum_m beta_style,m log p(s_mk) / q(s_mk))
 
-    With every weight at 1 these are importance weights, E[w_k] = p(X).
+    If all weights are 1 these are importance weights, E[w_k] = p(X).
+
+    Source: Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016,
+    for all weights 1.
+
+    Example:
+      >>> log_likelihoods = {"a": tf.constant([[-3.0], [-2.0]])}  # [K, B]
+      >>> log_ratio = tf.constant([[-1.0], [-4.0]])
+      >>> log_weights = log_importance_weights(log_likelihoods, log_ratio, weights={})
+      >>> log_weights.numpy().tolist()
+      [[-4.0], [-6.0]]
 
     Args:
-      log_likelihoods: Modality name to log p(x_m | z_k, s_mk), nats, `[K, B]`; 0 where
-        the modality is missing.
-      log_ratio: log p(z_k) - log q(z_k | X), nats, `[K, B]`, q the true density of the
-        mixture that z_k was drawn from.
-      weights: Modality name to r_m.
+      log_likelihoods: Modality name to log p(x_m | z_k, s_mk) in nats, `[K, B]`; 0
+        where the modality is missing.
+      log_ratio: log p(z_k) - log q(z_k | X) in nats, `[K, B]`, where q is the density
+        of the whole mixture that z_k was drawn from.
+      weights: Modality name to r_m; 1 for names that are left out.
       beta: Weight of all ratios.
-      beta_content: Weight of the shared latent's.
-      style_log_ratios: Modality name to log p(s_mk) - log q(s_mk | x_m), `[K, B]`; 0
-        where missing.
-      beta_styles: Modality name to beta_style,m.
+      beta_content: Weight of the shared latent's ratio.
+      style_log_ratios: Modality name to log p(s_mk) - log q(s_mk | x_m) in nats,
+        `[K, B]`; 0 where the modality is missing.
+      beta_styles: Modality name to beta_style,m; 1 for names that are left out.
 
     Returns:
-      `[K, B]`, nats.
+      Log-weights in nats, `[K, B]`.
     """
     ratio = beta_content * log_ratio + weighted_sum(style_log_ratios, beta_styles)
     return beta * ratio + weighted_sum(log_likelihoods, weights)
 
 
 def negative_iwae(log_weights: tf.Tensor) -> tf.Tensor:
-    """-log (1/K) sum_k w_k, to be minimised: the negative bound on log p(X).
+    """Returns -log (1/K) sum_k w_k, the negative bound on log p(X), to be minimised.
 
     Source: Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016.
 
+    Example:
+      >>> weights = tf.constant([[0.25], [0.75]])  # K = 2 samples of one row
+      >>> bool(np.isclose(negative_iwae(tf.math.log(weights))[0], -np.log(0.5)))
+      True
+
     Args:
-      log_weights: `[K, B]`, nats.
+      log_weights: Log-weights in nats, `[K, B]`.
 
     Returns:
-      Nats for each row, `[B]`.
+      Negative bound of each row in nats, `[B]`.
     """
     count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
     return tf.math.log(count) - tf.reduce_logsumexp(log_weights, axis=0)
 
 
 class DoublyReparameterized:
-    """The DReG gradient of the importance-weighted bound, in one backward pass.
+    """DReG gradient of the importance-weighted bound, in one backward pass.
 
     With normalised weights v_k = w_k / sum_j w_j and log q entering log w with the
     factor f (1, or the product of the latent's divergence weights),
@@ -68,51 +84,64 @@ class DoublyReparameterized:
         encoders:  sum_k ((1 - f) v_k + f v_k^2)  d log w_k / dz_k  dz_k / dphi
         others:    sum_k v_k                      d log w_k / dtheta
 
-    Its mean is that of the bound's own gradient, its variance smaller: the encoders'
-    part does not drown in noise as K grows. It holds for a mixture as for a Gaussian,
-    if the weights of the mixture are constants, the K samples of a row independent,
-    and log q in log w_k the density of the whole mixture, with constant parameters.
+    It has the same mean as the gradient of the bound and a smaller variance: the signal
+    of the encoders' part does not vanish in noise as K grows. This holds for a mixture
+    as for a Gaussian if the weights of the mixture are constants, the K samples of a
+    row are independent, and log q in log w_k is the density of the whole mixture, with
+    constant parameters.
 
-    Usage: pass samples through `path` before anything is computed from them, then
-    `loss` on the log-weights that follow from them. The backward pass multiplies by
-    the factor in brackets, over v_k, where it comes through `path`; the weights are
-    known only when `loss` has been called, hence an object.
+    Pass the samples through `path` before anything is computed from them, then call
+    `loss` with the log-weights. In the backward pass `path` multiplies the gradient by
+    the factor in brackets divided by v_k. The weights are known only once `loss` has
+    been called, which is why this is an object.
+
+    Example:
+      >>> loc = tf.Variable([0.5])
+      >>> noise = tf.constant([[[-1.0]], [[0.0]], [[2.0]]])  # [K, B, D]
+      >>> estimator = DoublyReparameterized()
+      >>> with tf.GradientTape() as tape:
+      ...     z = estimator.path(loc + noise)
+      ...     log_q = -0.5 * tf.square(z - tf.stop_gradient(loc))
+      ...     log_joint = -0.5 * tf.square(z) - 0.5 * tf.square(z - 1.0)
+      ...     loss = estimator.loss(tf.reduce_sum(log_joint - log_q, axis=-1))
+      >>> loss.shape, tape.gradient(loss, loc).shape
+      (TensorShape([1]), TensorShape([1]))
 
     Source: Tucker, Lawson, Gu, Maddison, Doubly Reparameterized Gradient Estimators
-    for Monte Carlo Objectives, ICLR 2019, where f is 1. For other f: the score of q
-    that is left out, f sum_k v_k d log q(z_k) / dphi, has the mean of
+    for Monte Carlo Objectives, ICLR 2019, where f is 1. For other f, the score of q
+    that is left out, f sum_k v_k d log q(z_k) / dphi, has the same mean as
     f sum_k (v_k - v_k^2) d log w_k / dz_k dz_k / dphi.
     """
 
     def __init__(self):
-        """Makes one for one bound."""
+        """Initializes the estimator of one bound."""
         self._normalized: Any = None
 
     def path(self, samples: tf.Tensor, factor: float | tf.Tensor = 1.0) -> tf.Tensor:
-        """The samples themselves, gradients to be scaled.
+        """Returns the samples unchanged; scales their gradients.
 
         Args:
-          samples: `[K, B, D]`.
-          factor: f, with which their log q enters log w.
+          samples: Samples `[K, B, D]`.
+          factor: Factor f with which log q of these samples enters log w.
         """
         factor = tf.cast(factor, samples.dtype)
 
         @tf.custom_gradient
         def identity(x):
             def scaled(upstream):
-                share = (1.0 - factor) + factor * self._normalized  # [K, B]
-                return upstream * share[..., tf.newaxis]
+                multiplier = (1.0 - factor) + factor * self._normalized  # [K, B]
+                return upstream * multiplier[..., tf.newaxis]
 
             return tf.identity(x), scaled
 
         return identity(samples)
 
     def loss(self, log_weights: tf.Tensor) -> tf.Tensor:
-        """As `negative_iwae`, `[B]`, with the other gradient.
+        """Returns `negative_iwae(log_weights)`, `[B]`, with the DReG gradient.
 
         Args:
-          log_weights: `[K, B]`, from samples that came through `path`, the parameters
-            of q in them stopped.
+          log_weights: Log-weights `[K, B]` in nats, of samples that passed through
+            `path`, without gradients of the parameters of q.
         """
         self._normalized = tf.stop_gradient(tf.nn.softmax(log_weights, axis=0))
         surrogate = -tf.reduce_sum(self._normalized * log_weights, axis=0)
