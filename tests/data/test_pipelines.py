@@ -277,6 +277,7 @@ def test_ordered_batches_have_at_least_one_row(source):
         ordered_batches(source, 0)
 
 
+@pytest.mark.integration
 def test_large_arrays_are_batched_correctly():
     data = np.random.default_rng(0).integers(256, size=(700, 64, 64, 8), dtype="uint8")
     whole = {"x": data, "id": np.arange(700)}  # 22 MiB, taken in parts

@@ -19,6 +19,8 @@ from tf_mopoe.data.poly_mnist import Builder, PolyMnistConfig
 
 NAMES = [f"m{m}" for m in range(5)]
 
+pytestmark = pytest.mark.integration  # builds data sets of TFDS
+
 
 @pytest.fixture(autouse=True)
 def no_progress_bars():

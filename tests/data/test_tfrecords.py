@@ -57,7 +57,14 @@ def write_examples(path, *examples):
             writer.write(tf.train.Example(features=features).SerializeToString())
 
 
-@pytest.mark.parametrize(("shards", "bytes_at_once"), [(1, 2**24), (7, 3000), (2, 1)])
+@pytest.mark.parametrize(
+    ("shards", "bytes_at_once"),
+    [
+        (7, 3000),
+        pytest.param(1, 2**24, marks=pytest.mark.integration),
+        pytest.param(2, 1, marks=pytest.mark.integration),
+    ],
+)
 def test_written_rows_are_read_back_in_order(
     tmp_path, monkeypatch, shards, bytes_at_once
 ):

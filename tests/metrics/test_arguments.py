@@ -274,6 +274,7 @@ def test_seeds_are_from_0_to_the_largest_int32(name, kit):
             SEEDED[name](kit, wrong)
 
 
+@pytest.mark.integration
 def test_draws_of_one_seed_are_not_those_of_a_later_batch_of_another(monkeypatch, kit):
     from tf_mopoe.distributions import noise
 

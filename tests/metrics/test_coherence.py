@@ -163,7 +163,11 @@ def subset_moments(model, data):
 
 #: The value of all noise, where the test fixes it.
 NOISE = 0.7
-KINDS = [("product", "sample"), ("product", "mean"), ("mixture", "mean")]
+KINDS = [
+    ("product", "sample"),
+    pytest.param("product", "mean", marks=pytest.mark.integration),
+    pytest.param("mixture", "mean", marks=pytest.mark.integration),
+]
 
 
 def logits_of_all(model, data, classifiers, posterior, latent):

@@ -341,6 +341,7 @@ def test_intervals_of_counts_include_their_ends():
     }
 
 
+@pytest.mark.integration
 def test_elements_without_an_order_are_left_out_of_intervals():
     table = Modality("table", (5,), likelihood=[("categorical", 3), ("normal", 2)])
     text = Modality("text", (2,), likelihood="integer_categorical", num_classes=3)

@@ -96,7 +96,7 @@ def interval_coverage(
     for step, batch in enumerate(progress(ordered_batches(rows, batch_size))):
         products, present = model.subset_posteriors(batch), presence(model, batch)
         for index, (subset, target) in enumerate(pairs):
-            kept = np.all(present[:, [*subset, target]], axis=1)  # [B]
+            kept = np.logical_and.reduce(present[:, [*subset, target]], axis=1)  # [B]
             product = [field[:, every.index(subset)] for field in products]
             pair_seed = noise.fold_in(noise.fold_in(base, step), index)
             draws = _draws(model, target, product, num_samples, pair_seed)
