@@ -125,8 +125,10 @@ class _RestTransport(Transport):
         return any(version.get("state") == "AVAILABLE" for version in versions)
 
     async def close(self) -> None:
-        is_sync = isinstance(self._http, httpx.Client)
-        await resolve(self._http.close() if is_sync else self._http.aclose())
+        if isinstance(self._http, httpx.Client):
+            self._http.close()
+        else:
+            await self._http.aclose()
 
     async def _read(self, send: Any, suffix: str, **kwargs: Any) -> Mapping[str, Any]:
         """Sends a request; the JSON object of the answer."""
