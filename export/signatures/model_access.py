@@ -43,7 +43,7 @@ def fields_of(model: MultimodalVAE) -> list[Field]:
     return [
         Field(
             modality.name,
-            modality.event_shape,
+            tuple(modality.event_shape),
             modality.style_dim,
             likelihood.integer,
             likelihood.mean_shape,

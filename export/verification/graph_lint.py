@@ -123,7 +123,7 @@ def nodes_of(meta_graph, signature: str) -> Iterator:
         for function in (_functions_named(node) & functions.keys()) - called:
             called.add(function)
             waiting.extend(functions[function].node_def)
-        if graph.get(node.name) is not node:
+        if node.name not in graph or graph[node.name] is not node:
             continue  # of a function, all of whose nodes are visited
         for source in node.input:
             source = source.lstrip("^").partition(":")[0]
