@@ -141,7 +141,7 @@ class Client(ClientCore):
 
     def __exit__(self, *_: object) -> None:
         """Closes the connections."""
-        self.close()  # type: ignore[attr-defined]
+        self.close()
 
     async def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -69,7 +69,7 @@ class ServedModel(NamedTuple):
         if name not in self.signatures:
             raise ValueError(
                 f"The served model has no signature {name!r}; it has "
-                f"{sorted(self.signatures)}. Export it anew with mopoe-export."
+                f"{sorted(self.signatures)}. Export it again with mopoe-export."
             )
         return self.signatures[name]
 

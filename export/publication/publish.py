@@ -34,7 +34,7 @@ def publish(
 
     The version is one more than the highest in the folder. Until it is complete and
     verified, it lies in a folder whose name starts with a dot, which servers ignore.
-    Several exporters may publish at once. The server's configuration files in
+    Several exporters may publish at the same time. The server's configuration files in
     SERVING_DIR are updated; see `export.publication.server_config`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Runs the checks of a version in a process of its own."""
+"""Runs the checks of a version in a separate process."""
 
 import os
 import pathlib

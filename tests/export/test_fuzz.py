@@ -35,17 +35,23 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def session(model, tmp_path_factory):
+def saved(model, tmp_path_factory):
+    """The folder of a SavedModel, and the traced functions of the live model."""
     folder = tmp_path_factory.mktemp("fuzzed")
-    write_saved_model(model, make_signatures(model, num_samples=4), folder)
-    return ServingSession(folder)
+    signatures = make_signatures(model, num_samples=4)
+    return folder, signatures, write_saved_model(model, signatures, folder)
 
 
 @pytest.fixture(scope="module")
-def pool(model):
+def session(saved):
+    return ServingSession(saved[0])
+
+
+@pytest.fixture(scope="module")
+def pool(model, saved):
     """Rows of every kind, extreme ones among them, and the live model's answers."""
     generator = np.random.default_rng(0)
-    signatures = make_signatures(model, num_samples=4)
+    _, signatures, functions = saved
     present = generator.random([POOL, len(model.modalities)]) < 0.6
     inputs = make_inputs(model, signatures, present, generator)
     for name in model.modality_names:
@@ -56,8 +62,7 @@ def pool(model):
     answers = {}
     for name, signature in signatures.items():
         flat = {key: tf.constant(inputs[key]) for key in signature.inputs}
-        function = tf.function(signature.function, input_signature=[signature.inputs])
-        answers[name] = {k: v.numpy() for k, v in function(flat).items()}
+        answers[name] = {k: v.numpy() for k, v in functions[name](flat).items()}
     return inputs, answers
 
 

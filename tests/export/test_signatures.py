@@ -54,6 +54,7 @@ def test_reconstruct_and_encode_answer_as_the_model_for_every_pattern(cls):
     assert_same(ask(model, "encode", request), model.encode(batch))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_likelihood_is_served_as_the_model_answers(kind):
     model = kind_model(kind)
@@ -97,6 +98,7 @@ def posterior_cdf(model, batch, dimension):
     return cdf
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("cls", "present"),
     [(cls, (True, False)) for cls in FAMILY]
@@ -121,6 +123,7 @@ def test_impute_draws_from_the_posterior_and_styles_from_theirs(cls, present):
         assert stats.kstest(drawn, stats.norm(loc, scale).cdf).pvalue > 1e-3
 
 
+@pytest.mark.integration
 def test_sample_draws_from_the_prior_and_all_modalities_from_one_z():
     model = latent_model(MoPoEVAE)
     answer = ask(model, "sample", {"seed": np.arange(4000) - 2000})
@@ -150,6 +153,7 @@ def test_a_rows_draws_follow_its_seed_wherever_it_stands():
     assert len(np.unique(ask(model, "sample", same)["b"], axis=0)) == 6
 
 
+@pytest.mark.integration
 def test_log_likelihood_counts_what_is_present_and_nothing_is_0():
     model = tiny_model("ab")
     batch = tiny_batch("ab", rows=3)
@@ -229,6 +233,7 @@ def test_log_likelihood_outside_the_support_is_minus_infinity(kind, value):
             assert np.isfinite(answer).all()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("cls", "kind"),
     [(cls, "normal") for cls in FAMILY]
@@ -247,6 +252,7 @@ def test_extreme_values_have_answers_without_nan(cls, kind):
             assert not np.isnan(answer).any(), (name, key)
 
 
+@pytest.mark.integration
 def test_sampled_subsets_answer_a_row_the_same_in_any_batch():
     model = tiny_model("abc", subsets=SubsetSampler(3, [["a"]]))
     request = request_of(model, tiny_batch("abc", rows=3))
