@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_mopoe.distributions import LIKELIHOODS
 from tf_mopoe.distributions.event_likelihoods import EventLikelihood, event_likelihood
 from tf_mopoe.modality import Modality
 from tf_mopoe.objectives.objective import OBJECTIVES
@@ -118,24 +119,11 @@ def checked_likelihood(modality: Modality) -> EventLikelihood:
     return likelihood
 
 
-#: Last activations that give no parameter of these likelihoods.
-WRONG_ACTIVATIONS = {
-    **dict.fromkeys(
-        ("bernoulli", "continuous_bernoulli", "categorical", "integer_categorical"),
-        ("logits", ("sigmoid", "softmax")),
-    ),
-    **dict.fromkeys(
-        ("poisson", "negative_binomial", "zero_inflated_negative_binomial"),
-        ("logs of means", ("exponential", "softplus")),
-    ),
-}
-
-
 def check_last_activation(modality: Modality) -> None:
     """Raises a ValueError if a decoder ends in what its likelihood applies itself."""
     if not isinstance(modality.likelihood, str):
         return
-    parameter, wrong = WRONG_ACTIVATIONS.get(modality.likelihood, ("", ()))
+    likelihood = LIKELIHOODS[modality.likelihood]
     network = modality.decoder
     while isinstance(network, (keras.Sequential, keras.models.Model)):
         layers = [x for x in network.layers if not isinstance(x, keras.layers.Reshape)]
@@ -144,9 +132,10 @@ def check_last_activation(modality: Modality) -> None:
         network = layers[-1]
     activation = getattr(network, "activation", None)
     name = getattr(activation, "__name__", type(network).__name__.lower())
-    if name in wrong:
+    if name in likelihood.activations:
         raise ValueError(
-            f"The decoder of modality {modality.name!r} must return {parameter} for "
+            f"The decoder of modality {modality.name!r} must return "
+            f"{likelihood.parameter_name} for "
             f"likelihood {modality.likelihood!r}, but ends in {name}, which the "
             "likelihood applies itself. Leave that activation out."
         )
