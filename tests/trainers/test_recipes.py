@@ -150,7 +150,7 @@ def test_text_has_coherence_and_errors_but_no_intervals(runs, quick_measures):
     assert (run / "report.html").is_file()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_run_of_attributes_is_measured_by_average_precision(runs, quick_measures):
     run = runs("celeba")
     metrics = ["conditional_coherence", "joint_coherence", "linear_probe"]
