@@ -1,6 +1,7 @@
 """Fixtures of the trainers' tests."""
 
 import functools
+import importlib
 
 import pytest
 
@@ -42,11 +43,14 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def quick_flow():
-    """Fits flows in few epochs; the metrics' tests check their quality."""
+def quick_measures():
+    """Fewer epochs, rows and draws where the metrics' tests check the quality."""
     from tf_mopoe import metrics
 
     quick = functools.partial(metrics.fit_flow, epochs=2, num_layers=2)
+    imputation = importlib.import_module("trainers.evaluation.measures.imputation")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "fit_flow", quick)
+        patch.setattr(imputation, "RIDGE_ROWS", 200)
+        patch.setattr(imputation, "CALIBRATION_SAMPLES", 40)
         yield

@@ -33,7 +33,7 @@ COUNTS = {
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, quick_flow):
+def evaluated(tmp_path_factory, quick_measures):
     """A run of the small recipe, evaluated on few rows."""
     run = tmp_path_factory.mktemp("evaluated") / "run"
     with pytest.MonkeyPatch.context() as patch:

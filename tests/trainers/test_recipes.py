@@ -125,7 +125,7 @@ FEW = ["--rows", "10", "--num-samples", "10"]
 
 
 @pytest.mark.slow
-def test_run_with_text_is_measured_by_every_metric(runs, quick_flow):
+def test_run_with_text_is_measured_by_every_metric(runs, quick_measures):
     run = runs("mnist_svhn_text")
     assert evaluate.main([str(run), *FEW]) == 0
     report = json.loads((run / "evaluation.json").read_text())
@@ -134,7 +134,7 @@ def test_run_with_text_is_measured_by_every_metric(runs, quick_flow):
 
 
 @pytest.mark.integration
-def test_text_has_coherence_and_errors_but_no_intervals(runs):
+def test_text_has_coherence_and_errors_but_no_intervals(runs, quick_measures):
     run = runs("mnist_svhn_text")
     metrics = ["conditional_coherence", "imputation", "calibration"]
     assert evaluate.main([str(run), "--rows", "10", "--metrics", *metrics]) == 0
@@ -150,8 +150,8 @@ def test_text_has_coherence_and_errors_but_no_intervals(runs):
     assert (run / "report.html").is_file()
 
 
-@pytest.mark.integration
-def test_a_run_of_attributes_is_measured_by_average_precision(runs, quick_flow):
+@pytest.mark.slow
+def test_a_run_of_attributes_is_measured_by_average_precision(runs, quick_measures):
     run = runs("celeba")
     metrics = ["conditional_coherence", "joint_coherence", "linear_probe"]
     assert evaluate.main([str(run), *FEW, "--metrics", *metrics]) == 0
