@@ -109,15 +109,15 @@ MODELS = {
     ),
 }
 
-#: Models to train on two replicas; tests/models/test_replicas.py trains MoPoEVAE.
-REPLICATED_MODELS = {
-    name: case for name, case in MODELS.items() if case.cls is not MoPoEVAE
-}
-
 DISTRIBUTIONS = {
     "MixtureOfProductsOfExperts": {},
     "MixtureOfProductsOfExperts, sampled": {"subsets": SAMPLER},
 }
+
+#: What an integration test and a slow test run on two replicas; MoPoEVAE is trained by
+#: tests/models/test_replicas.py.
+REPLICATED = ("MVAE", *LAYERS, *DISTRIBUTIONS)
+REPLICATED_SLOWLY = ("MMVAE", "MMJSD", "MultimodalVAE")
 
 #: Public classes and metrics without an entry, and why.
 EXEMPT = {

@@ -1,4 +1,6 @@
-"""Runs every case on two logical CPUs and on one; writes both results as JSON.
+"""Runs cases on two logical CPUs and on one; writes both results as JSON.
+
+    python -m tests.conformance.two_replicas OUT NAME [NAME ...]
 
 This is a separate program because devices must be configured before TensorFlow starts.
 Models draw noise for the whole batch. A layer called by itself does not, so it gets
@@ -106,21 +108,21 @@ def results_of_distribution(strategy, kwargs):
     return results_of_function(strategy, evaluate, (q.loc, q.scale, q.present))
 
 
-def main(path):
+def main(path, names):
     """Writes {case: [results of two replicas, results of one device]}."""
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     one = tf.distribute.get_strategy()
     results = {}
     for function, table in (
         (results_of_layer, cases.LAYERS),
-        (results_of_model, cases.REPLICATED_MODELS),
+        (results_of_model, cases.MODELS),
         (results_of_distribution, cases.DISTRIBUTIONS),
     ):
-        for name, case in table.items():
-            results[name] = [function(two, case), function(one, case)]
+        for name in [name for name in table if name in names]:
+            results[name] = [function(two, table[name]), function(one, table[name])]
     with open(path, "w") as file:
         json.dump(results, file)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2:])
