@@ -1,4 +1,4 @@
-"""Times a training step as a graph, compiled by XLA, and executed eagerly.
+"""Times a training step compiled as a graph, by XLA, and not at all, in turn.
 
     python benchmarks/execution.py [--recipe polydigits] [--rounds 9]
         [--set key=value ...]
@@ -11,25 +11,24 @@ import argparse
 import statistics
 import time
 
-from trainers.config_file import choose
-from trainers.strategy import make_workers
-from trainers.training import load_training, make_model
-
-from trainers.config import parse_assignments
+from trainers.config.command_line import parse_assignments
+from trainers.fitting.strategy import make_workers
+from trainers.fitting.train_run import load_training, make_model
+from trainers.recipes.registry import choose_recipe
 
 KINDS = ("graph", "xla", "eager")
 
 
 def main() -> None:
-    """Prints median times, and their ratios to the graph's."""
+    """Prints medians, and each one's ratio to graph."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="polydigits")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=5, help="steps of each a round")
+    parser.add_argument("--steps", type=int, default=5, help="of each in a round")
     parser.add_argument("--set", dest="settings", nargs="+", default=["pairings=1"])
     options = parser.parse_args()
     settings = parse_assignments(options.settings)
-    _, recipe, config = choose(options.recipe, None, settings)
+    _, recipe, config = choose_recipe(options.recipe, None, settings)
     make_workers(config)
     batch = next(iter(load_training(recipe, config).batches))
     steps = {}

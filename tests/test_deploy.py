@@ -13,10 +13,10 @@ import threading
 import pytest
 import yaml
 from google.protobuf import text_format
-from trainers.config_file import choose
-from trainers.strategy import _place_in_cluster
 
 from export.publication.server_config import METRICS_PATH, write_server_files
+from trainers.fitting.strategy import read_tf_config
+from trainers.recipes.registry import choose_recipe
 from trainers.train import make_parser
 
 DEPLOY = pathlib.Path(__file__).parents[1] / "deploy"
@@ -53,11 +53,13 @@ def run(command, folder, **variables):
 
 def assert_second_of_two(tf_config, arguments, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config)
-    index, workers = _place_in_cluster()
+    index, workers = read_tf_config()
     assert (index, len(workers)) == (1, 2)
     options = make_parser().parse_args(shlex.split(arguments))
     settings = dict(setting.split("=") for setting in options.settings)
-    assert choose(options.recipe, None, settings).config.strategy == "multi_worker"
+    assert (
+        choose_recipe(options.recipe, None, settings).config.strategy == "multi_worker"
+    )
 
 
 def test_kubernetes_gives_each_pod_its_place(commands, monkeypatch):

@@ -62,6 +62,7 @@ def test_file_that_a_user_saved_is_published(saved, tmp_path, capsys, monkeypatc
     assert (version / "saved_model.pb").is_file()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("format", ["onnx", "litert"])
 def test_file_that_a_user_saved_is_written_for_other_runtimes(
     saved, tmp_path, capsys, monkeypatch, format

@@ -130,6 +130,7 @@ def test_class_indices_are_fitted_predicted_imputed_and_saved(tmp_path):
     np.testing.assert_array_equal(loaded(x)["label"], model(x)["label"])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "dtype", ["int64", "uint8", "int8", "uint16", "float32", "float64"]
 )

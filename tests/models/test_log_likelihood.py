@@ -67,6 +67,7 @@ def agrees(model, x, *, given=None, flags=None, **kwargs) -> bool:
     return True
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cls", FAMILY)
 def test_joint_and_conditional_are_the_closed_form(cls):
     model = linear_model(cls, styles=True)
@@ -74,6 +75,7 @@ def test_joint_and_conditional_are_the_closed_form(cls):
     assert agrees(model, data(), given=["a", "c"])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cls", [MoPoEVAE, MMJSD])
 def test_what_is_missing_is_not_in_it(cls):
     model = linear_model(cls, styles=True)
@@ -82,6 +84,7 @@ def test_what_is_missing_is_not_in_it(cls):
     assert agrees(model, data(), given=["a"], flags=flags)
 
 
+@pytest.mark.integration
 def test_a_subset_and_sampled_subsets_are_proposals_too():
     assert agrees(linear_model(MoPoEVAE), data(), proposal=["a", "b"])
     sampled = linear_model(MoPoEVAE, subsets=SubsetSampler(2, [[0, 1]]))
@@ -114,6 +117,7 @@ def prior_forgotten(model, monkeypatch):
     )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "plant", [scale_wrong, density_of_one_component, prior_forgotten]
 )
@@ -201,6 +205,7 @@ def test_rows_without_anything_have_log_likelihood_0_and_flags_count():
     )
 
 
+@pytest.mark.integration
 def test_published_estimator_reads_samples_of_other_rows():
     model, x = linear_model(MoPoEVAE), data()
     count = 6
@@ -232,6 +237,7 @@ def test_published_estimator_reads_samples_of_other_rows():
     np.testing.assert_allclose(given, expected, rtol=1e-6)
 
 
+@pytest.mark.integration
 def test_loss_weights_play_no_part():
     x = data()
     plain, weighted = linear_model(MoPoEVAE), linear_model(MoPoEVAE, beta=7.0)
@@ -279,6 +285,7 @@ def test_a_proposal_that_some_rows_lack_is_refused():
         linear_model(MoPoEVAE).log_likelihood(batch, proposal=["a"], num_samples=2)
 
 
+@pytest.mark.integration
 def test_log_weights_can_be_computed_inside_a_graph():
     model, x = linear_model(MoPoEVAE), data()
     seeds = tf.constant([[0, 1], [0, 2], [0, 3]])

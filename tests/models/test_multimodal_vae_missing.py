@@ -77,6 +77,7 @@ def test_loss_of_the_product_of_what_is_present_is_its_formula(monkeypatch):
         )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("family", ["nonempty", "powerset", "singletons"])
 def test_bound_is_the_mean_over_subsets_that_can_be_formed(family):
     model = tiny_model("abc", subsets=family)

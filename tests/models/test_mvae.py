@@ -99,6 +99,7 @@ def test_random_subsets_are_uniform_over_two_to_all_but_one(count):
     assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("cls", "kwargs", "objective"),
     [

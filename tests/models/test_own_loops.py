@@ -85,6 +85,7 @@ class OwnStep(MoPoEVAE):
         return self.get_metrics_result()
 
 
+@pytest.mark.integration
 def test_a_train_step_of_ones_own_gets_the_weights_of_rows():
     weights, results = np.linspace(0.0, 2.0, 8), []
     for cls in (MoPoEVAE, OwnStep):
@@ -99,6 +100,7 @@ def test_a_train_step_of_ones_own_gets_the_weights_of_rows():
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_wrong_weights_of_a_dataset_are_refused(weight, jit_compile):

@@ -226,6 +226,7 @@ WRONG_LATER = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("mistake", WRONG_LATER)
 def test_a_wrong_batch_after_right_ones_is_named(traced, source, mistake):
@@ -265,6 +266,7 @@ WRONG_DATASETS = {
 }  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("mistake", WRONG_DATASETS)
 @pytest.mark.filterwarnings("ignore:.*input ran out of data")
 def test_wrong_datasets_are_refused(traced, mistake):

@@ -157,6 +157,7 @@ def test_samples_vary_in_style_and_decoding_without_one_takes_its_mean():
         model.decode(z, {"b": np.zeros([3, 1])})
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("cls", "objective"), KINDS)
 def test_what_a_missing_row_holds_leaves_no_trace_in_gradients(cls, objective):
     gradients = []

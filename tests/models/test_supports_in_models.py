@@ -109,6 +109,7 @@ def test_values_outside_are_an_eager_error_that_names_the_modality(case, model):
             assert f"Received: {float(WRONG[case][2])}" in message
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", WRONG)
 def test_values_outside_are_an_error_of_a_compiled_step(case, model):
     # Several times: an embedding's own error must not come first.
@@ -129,6 +130,7 @@ def test_a_step_that_is_refused_leaves_the_weights_alone(case, model):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", ["bernoulli 255", "class C"])
 def test_values_outside_are_an_error_of_fit_evaluate_and_predict(case, model):
     for method in (model.fit, model.evaluate, model.predict):
@@ -147,6 +149,7 @@ def test_two_wrong_modalities_are_one_error(model):
         assert str(caught.value).count("must hold") == 1
 
 
+@pytest.mark.integration
 def test_missing_rows_may_hold_anything(model):
     wrong, present = good_batch(), {}
     for row, name in enumerate(KINDS):

@@ -21,6 +21,7 @@ from trainers.runs.checkpoints import Checkpoints, root_cause
 from trainers.runs.run_folder import RunFolder
 
 
+@pytest.mark.integration
 def test_history_has_every_number_of_every_epoch(whole):
     state = everything(whole)[1]
     names = {"loss", "a_log_likelihood", "kl_bound", "beta"}
