@@ -51,7 +51,9 @@ class DeferredClass:
         import keras
 
         importlib.import_module(self.module)
-        registered = keras.saving.get_registered_object(self.registered_name)
+        # `get_registered_object` would find this entry again while a file is loaded:
+        # Keras then looks at a copy of the registry first.
+        registered = keras.saving.get_custom_objects()[self.registered_name]
         return registered.from_config(config)
 
 
