@@ -1,4 +1,4 @@
-"""What every member of the family does alike: with holes, and its own posterior."""
+"""What all members of the family do: missing modalities, and their posteriors."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The model on data with holes: absent keys, flags, NaN, rows with nothing."""
+"""Missing modalities: absent keys, flags, NaN, rows with nothing."""
 
 import itertools
 

@@ -102,8 +102,8 @@ def row_seeds(
 
     where mix is the finaliser and golden the increment of SplitMix64 (Steele, Lea and
     Flood, OOPSLA 2014), so that neighbouring seeds and rows have unrelated streams.
-    Clients compute the same numbers in NumPy (`export.signatures.row_seeds`), so that a served
-    result equals a local one.
+    Clients compute the same numbers in NumPy (`export.signatures.row_seeds`), so that a
+    served result equals a local one.
 
     Args:
       seed: Seed of all rows, in the range of int64; None for fresh entropy.
