@@ -1,4 +1,7 @@
-"""Training objectives: functions of the terms that a model computes."""
+"""Training objectives: functions of the terms that a model computes.
+
+The objectives that a model offers are in `tf_mopoe.objectives.objective`.
+"""
 
 from tf_mopoe.objectives.elbo import negative_elbo
 from tf_mopoe.objectives.importance_weighted import (
