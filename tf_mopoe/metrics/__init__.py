@@ -11,8 +11,8 @@ To add a metric, write:
 2. Its name in `__all__` below.
 3. An entry in `CALLS` of `tests/metrics/test_arguments.py`, and a test of its values
    against NumPy or a closed form.
-4. To include it in the evaluation of runs, a measure in the package `measures` of
-   `trainers`.
+4. To include it in the evaluation of runs, a measure in
+   `trainers/evaluation/measures/`.
 """
 
 from tf_mopoe.metrics.aggregate_posterior import (

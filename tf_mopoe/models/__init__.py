@@ -1,4 +1,4 @@
-"""Keras models: the base and the members of the family."""
+"""Keras models: `MultimodalVAE` and its subclasses."""
 
 from tf_mopoe.models.log_likelihood import LogLikelihoodEstimate
 from tf_mopoe.models.mmjsd import MMJSD

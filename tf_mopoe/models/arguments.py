@@ -135,9 +135,9 @@ def check_last_activation(modality: Modality) -> None:
     if name in likelihood.activations:
         raise ValueError(
             f"The decoder of modality {modality.name!r} must return "
-            f"{likelihood.parameter_name} for "
-            f"likelihood {modality.likelihood!r}, but ends in {name}, which the "
-            "likelihood applies itself. Leave that activation out."
+            f"{likelihood.parameter_name} for likelihood {modality.likelihood!r}, but "
+            f"ends in {name}, which the likelihood applies itself. Leave that "
+            "activation out."
         )
 
 

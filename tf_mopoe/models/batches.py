@@ -21,9 +21,9 @@ class Batch(NamedTuple):
     """A batch that passed the checks.
 
     Attributes:
-      values: Modality name to `[B, *event_shape]`, in rows where it is missing 0 or
-        another value inside the likelihood's support;
-        modalities missing from the whole batch have no entry.
+      values: Modality name to `[B, *event_shape]`; in rows where it is missing, 0 or
+        another value inside the likelihood's support. Modalities missing from the whole
+        batch have no entry.
       present: bool `[B, M]`, or None where every modality is present in every row.
       replica: Slice of the global batch that these rows are; None where one replica has
         the whole batch.
@@ -67,7 +67,7 @@ def unpack_batch(
       ValueError: If no modality of the model is in `inputs`, a name is unknown, a
         shape is wrong, a flag has no values beside it, or present values are not
         finite or outside the likelihood's support (inside a compiled function:
-        `tf.errors.InvalidArgumentError`; in what XLA compiles not checked).
+        `tf.errors.InvalidArgumentError`; not checked in what XLA compiles).
     """
     names = [modality.name for modality in modalities]
     inputs = checked_inputs(inputs, modalities, likelihoods)
@@ -105,7 +105,7 @@ def unpack_batch(
 
 @contextlib.contextmanager
 def readable_errors(known: Sequence[Exception] = ()) -> Iterator[None]:
-    """Turns what a compiled step or a dataset says of wrong data into a ValueError.
+    """Turns errors of compiled steps and datasets about invalid data into ValueError.
 
     Args:
       known: Errors raised before, which TensorFlow has hidden.

@@ -30,7 +30,9 @@ class BoundTarget(NamedTuple):
     Attributes:
       components: Subset posteriors, `[B, S, D]`.
       weights: `[B, S]`, rows of sum 1, or 0 where no subset can be formed.
-      present: bool `[B, M]`: which modalities count in which row; None for all.
+      present: bool `[B, M]`: which modalities count in which row; None for all. If
+        there are several components, it must be that of the batch, since on several
+        replicas components are drawn for the global batch.
       names: Names of the modalities to decode.
       drawn: The subsets, where a sampler has drawn them.
     """
@@ -178,10 +180,10 @@ def reconstructions(
     *,
     training: bool = False,
 ) -> list[dict[str, tf.Tensor]]:
-    """Of each bound, modality name to log p(x_m | z, s_m), nats, `[K, B]`.
+    """Log-likelihoods log p(x_m | z, s_m) by modality, one dictionary per bound.
 
-    Each decoder runs once, on the samples of all bounds that explain its modality. A
-    modality that is missing in a row counts 0 there.
+    Each is in nats, `[K, B]`, and 0 in rows where the modality is missing. Each decoder
+    runs once, on the samples of all bounds that explain its modality.
     """
     results: list[dict[str, tf.Tensor]] = [{} for _ in targets]
     for index, name in enumerate(networks.decoders):

@@ -1,7 +1,7 @@
-"""What `fit`, `evaluate` and `predict` take, checked before Keras sees it.
+"""Checks of the data of `fit`, `evaluate` and `predict`, before Keras sees them.
 
-Keras cuts arrays into batches by itself, and its errors name no modality. It also drops
-the weights of rows where there are no targets; so weights travel inside the batch,
+Keras splits arrays into batches itself, and its errors name no modality. It also drops
+the weights of rows if there are no targets, so weights are passed inside the batch,
 under a key that no modality can have.
 """
 
@@ -33,7 +33,7 @@ class FitData:
         self, modalities: Sequence[Modality], likelihoods: Sequence[EventLikelihood]
     ):
         self._modalities, self._likelihoods = modalities, likelihoods
-        #: What was wrong with a batch of a generator: TensorFlow hides it.
+        #: Errors in batches of a generator, which TensorFlow hides.
         self.errors: list[Exception] = []
         self._keys: tuple[list[str], list[str], bool] | None = None
 
@@ -141,7 +141,7 @@ class _CheckedPyDataset(keras.utils.PyDataset):
 
 
 def with_weights(data: Any) -> Any:
-    """What a step gets: (x, None, weights) where weights travelled inside x."""
+    """Takes weights out of a batch that contains them: (x, None, weights)."""
     x = data[0] if isinstance(data, tuple) else data
     if not (isinstance(x, Mapping) and WEIGHTS in x):
         return data
@@ -150,7 +150,7 @@ def with_weights(data: Any) -> Any:
 
 
 def is_batches(x: Any) -> bool:
-    """Whether this yields batches, rather than being arrays."""
+    """Whether `x` yields batches, instead of being arrays."""
     kinds = (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset)
     loader = type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "dataset")
     return isinstance(x, kinds) or hasattr(x, "__next__") or loader
@@ -196,7 +196,7 @@ def no_rows(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
 
 
 class EpochWatcher(keras.callbacks.Callback):
-    """The last callback: traces steps anew where a layer was frozen or set free.
+    """The last callback: remakes the training step if layers were (un)frozen.
 
     Attributes:
       has_begun: Whether an epoch has begun.
@@ -211,7 +211,7 @@ class EpochWatcher(keras.callbacks.Callback):
         self.has_begun = True
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Traces the step anew if need be."""
+        """Remakes the training step if layers were frozen or unfrozen."""
         self.model.make_train_function()
 
     def on_train_batch_end(self, batch, logs=None):

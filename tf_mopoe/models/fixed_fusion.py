@@ -1,4 +1,4 @@
-"""The base of models whose fusion is their name: no choice of subsets."""
+"""The base class of models that fix which subsets are mixed."""
 
 from typing import Any
 

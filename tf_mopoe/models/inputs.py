@@ -1,7 +1,7 @@
-"""What a batch may look like, as far as names, shapes and dtypes tell.
+"""Checks of a batch's names, shapes and dtypes.
 
-The same checks, with the same messages, are made of arrays before Keras cuts them into
-batches, of a dataset's element specification, and of every batch.
+The same checks, with the same messages, apply to arrays before Keras splits them into
+batches, to a dataset's element specification, and to every batch.
 """
 
 import difflib
@@ -25,11 +25,11 @@ WEIGHTS_MUST_BE = "`sample_weight` must be finite and 0 or more in every row."
 def checked_inputs(
     inputs: Any, modalities: Sequence[Modality], likelihoods: Sequence[EventLikelihood]
 ) -> dict[str, Any]:
-    """Checks names, shapes and dtypes; turns what is no tensor into arrays.
+    """Checks names, shapes and dtypes; converts values that are not tensors to arrays.
 
     Args:
       inputs: Modality name to `[B, *event_shape]`: arrays, tensors, tensor
-        specifications or Keras tensors; or what NumPy makes an array of, such as lists
+        specifications or Keras tensors; or values that NumPy converts, such as lists
         and pandas columns. Optionally `"present"`: modality name to bool `[B]`.
       modalities: Modalities of the model.
       likelihoods: Their likelihoods.
@@ -94,7 +94,7 @@ def _check_names(inputs: Mapping[str, Any], flags: Any, names: list[str]) -> Non
 
 
 def as_array(value: Any, what: str) -> Any:
-    """The value as a NumPy array; what has a TensorFlow or Keras shape stays.
+    """The value as a NumPy array; tensors and their specifications are unchanged.
 
     Raises:
       TypeError: If it is no array of numbers.

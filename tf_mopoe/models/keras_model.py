@@ -1,4 +1,4 @@
-"""`fit` and its relatives check what they are given before Keras sees it."""
+"""`compile`, `fit`, `evaluate` and `predict`, with checks of their arguments."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -103,7 +103,7 @@ class CheckedModel(SteppedModel):
             check_not_legacy("callbacks", callback)
         validation = given.get("validation_data")
         if validation is not None:
-            # Apart from the training data, whose entries may be others.
+            # Checked on its own: the training data may have other entries.
             checker = FitData(self.modalities, self.likelihoods)
             checker.errors = self._fit_data.errors
             validation = checker.checked(*unpacked(validation))
@@ -148,7 +148,7 @@ class CheckedModel(SteppedModel):
         with readable_errors(self._fit_data.errors):
             try:
                 return super().predict(**given)
-            except UnboundLocalError:  # Keras's own, where no batch came
+            except UnboundLocalError:  # raised by Keras if there was no batch
                 raise ValueError(NO_BATCHES) from None
 
     def train_on_batch(self, *args, **kwargs):

@@ -19,7 +19,7 @@ from tf_mopoe.objectives.importance_sampling import (
     published_estimate,
 )
 
-#: Numbers of one tensor at a time, at most: 16 MiB, within reach of caches.
+#: Maximum number of elements of a tensor: 16 MiB, so that caches can hold it.
 MAX_ELEMENTS = 2**22
 #: What `proposal` may be, besides a list of modalities.
 PROPOSALS = ("mixture", "published")
@@ -39,14 +39,15 @@ def estimate(
         log p(X) ~ log (1/K) sum_k p(z_k) p(X | z_k) / q(z_k),   z_k ~ q
 
     styles included: s_m ~ q(s_m | x_m). The mean over draws lies below log p(X),
-    less so as K grows (Burda et al., ICLR 2016). Weights of the loss play no part.
+    and approaches it as K grows (Burda et al., ICLR 2016). Weights of the loss have no
+    effect.
 
     Given some modalities A, of the others B that are present
 
         log p(x_B | x_A) = log p(x_A, x_B) - log p(x_A)
 
     each estimated with its own proposal and draws. (Draws from q(z | x_A) alone
-    would seldom come to where p(x_B | z) is large.)
+    would seldom fall where p(x_B | z) is large.)
 
     Args:
       model: A `MultimodalVAE`.
@@ -63,7 +64,7 @@ def estimate(
         p(X), whichever is given; then it reads samples of different rows as those
         of one, and so depends on the whole batch. It is not log p.
       seed: Any whole number in the range of int64; see `impute`. The draws of
-        row i depend on it and i alone. None draws anew.
+        row i depend on it and i alone. None: fresh draws.
 
     Returns:
       Value, standard error and effective sample size, `[B]` each.
@@ -192,7 +193,7 @@ def elements_per_sample(model: Any) -> int:
 
 
 def _compiled_log_weights(model: Any, batch: Batch, steps: int, per_step: int, names):
-    """`log_weights` for batches like this as a compiled function, kept."""
+    """`log_weights` for batches of this form: a compiled function, made once."""
     # Not an attribute: Keras would track it.
     kept = model.__dict__.setdefault("_compiled_for_log_weights", {})
     key = (tuple(batch.values), batch.present is None, steps, per_step, names)

@@ -43,7 +43,7 @@ class MultimodalVAE(CheckedModel):
     """A VAE with one latent for several modalities, any of which may be missing.
 
     Every modality has an encoder, whose features two dense heads turn into a Gaussian
-    expert, and a decoder. Subclasses say which subsets of experts are mixed.
+    expert, and a decoder. Subclasses fix which subsets of experts are mixed.
 
     Batches, in every method: a dictionary of modality name to floating
     `[B, *event_shape]`. A modality may be missing from the whole batch (no key) or in
@@ -253,7 +253,7 @@ class MultimodalVAE(CheckedModel):
           Modality name to `[..., *event_shape]`; see `call`.
 
         Raises:
-          ValueError: If a style is of no modality that has one.
+          ValueError: If `styles` names a modality without a style.
         """
         styles = self.networks.checked_styles(styles)
         return {
@@ -278,7 +278,7 @@ class MultimodalVAE(CheckedModel):
           num_samples: Number of draws K of the latents for each row, at least 1.
           seed: Any whole number in the range of int64. The draws of row i depend on it
             and i alone; other seeds, neighbouring ones too, give unrelated draws; a
-            served model's `impute` gives the first of them. None draws anew.
+            served model's `impute` gives the first of them. None: fresh draws.
 
         Returns:
           Modality name to `[K, B, *event_shape]`; observed modalities too; see `call`.
@@ -297,7 +297,7 @@ class MultimodalVAE(CheckedModel):
 
         Args:
           n: Number of draws, at least 1.
-          seed: Any whole number in the range of int64; see `impute`. None draws anew.
+          seed: Any whole number in the range of int64; see `impute`. None: fresh draws.
 
         Returns:
           Modality name to `[n, *event_shape]`; row i of all comes from one z.
@@ -317,7 +317,7 @@ class MultimodalVAE(CheckedModel):
           x: A batch; `y` and `y_pred` are not used.
           sample_weight: Optional weights of the rows, `[B]`, finite and 0 or more.
           training: Whether networks run in training mode, with the noise of a step;
-            else the noise is that of the rows after those that `evaluate` has seen.
+            else with the noise of rows that follow those `evaluate` has seen.
 
         Returns:
           Scalar, nats: the mean over rows; on several replicas this one's part of it.

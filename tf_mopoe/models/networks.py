@@ -290,7 +290,7 @@ def _check_size(name: str, value: tf.Tensor, size: int) -> None:
 def call_with_context(
     network: keras.layers.Layer, inputs: keras.KerasTensor, expected: str
 ):
-    """The network's symbolic output; its refusal preceded by what was expected."""
+    """The network's symbolic output; errors begin with what was expected."""
     try:
         return network(inputs)
     except ValueError as error:

@@ -49,9 +49,9 @@ class PosteriorEncoder(keras.layers.Layer):
 
 
 def encode_symbolically(model: Any, inputs: Any) -> dict[str, Any]:
-    """`encode` of Keras tensors, by the one layer of the model, which files name."""
+    """`encode` of Keras tensors, by one layer per model, which saved files name."""
     if "_encode_symbolically" not in model.__dict__:
         layer = PosteriorEncoder(model, name=f"{model.name}_posterior")
-        # Within a function: Keras would save a layer that holds this model.
+        # In a function: Keras would save the layer, which holds this model.
         model.__dict__["_encode_symbolically"] = lambda inputs: layer(inputs)
     return model.__dict__["_encode_symbolically"](inputs)

@@ -6,7 +6,7 @@ the workarounds on the installed Keras:
 1. `MultiWorkerMirroredStrategy`: `fit` reduces a step's results, scalars, over an axis
    that they don't have (keras#20585, keras#20329). `function_of_workers` makes the
    step's function. `fit` also averages a batch's structure to build the model;
-   `CheckedModel._maybe_symbolic_build` does nothing, since the model is built.
+   `SteppedModel._maybe_symbolic_build` does nothing, since the model is built.
 2. Gradients are clipped, and tested for infinity, before they are summed over
    replicas: another norm on each. `sum_gradients` sums first, and keeps the optimizer
    from doing it again.
@@ -27,7 +27,7 @@ from tf_mopoe.models.batches import Batch
 
 
 def num_replicas() -> int:
-    """Of the strategy in whose scope, or replica, this runs."""
+    """Number of replicas of the current strategy."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 

@@ -53,7 +53,7 @@ def impute_by_row(
 
 
 def sample_by_row(model: Any, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Every modality from the prior, as `sample`: one draw a seed.
+    """Every modality from the prior, as in `sample`, with one draw per seed.
 
     Args:
       model: A `MultimodalVAE`.

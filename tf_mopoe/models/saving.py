@@ -1,4 +1,4 @@
-"""Whatever a model saves loads to the same answers, or is refused at once."""
+"""Saving and loading: a model that could not be loaded is not saved."""
 
 import json
 import random
@@ -26,14 +26,14 @@ class SavableModel(KerasModel):
     modality_names: tuple[str, ...]
 
     def get_compile_config(self):
-        """As Keras's, with the variables that the optimizer has a state of."""
+        """As Keras's, with the variables that the optimizer was built for."""
         config = super().get_compile_config()
         if config:  # else the model is not compiled
             config["optimized_variables"] = optimized_variables(self)
         return config
 
     def compile_from_config(self, config: dict[str, Any]):
-        """Compiles as a saved model was; Keras asks for this beside a `compile`."""
+        """Compiles as a saved model was; needed since `compile` is overridden."""
         config = dict(config)
         places = config.pop("optimized_variables", None)
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -74,7 +74,7 @@ class SavableModel(KerasModel):
         """As Keras's, with the names of the modalities, which files keep in order."""
         super().save_own_variables(store)
         names = "\n".join(self.modality_names)
-        store[MODALITIES] = np.frombuffer(names.encode(), np.uint8)  # Keras: no texts
+        store[MODALITIES] = np.frombuffer(names.encode(), np.uint8)  # not text
 
     def load_own_variables(self, store):
         """As Keras's.
@@ -183,7 +183,7 @@ def check_loads(model: KerasModel) -> None:
     structure = _structure(model)
     if model.__dict__.get("_loads_as") == structure:
         return
-    model.__dict__["_loads_as"] = structure  # `get_config` asks here, too
+    model.__dict__["_loads_as"] = structure  # `get_config` calls this, too
     try:
         _check_rebuilt(model, structure)
     except BaseException:  # an interruption, too: the check was not made

@@ -2,7 +2,7 @@
 
 Every modality is a tensor `<modality>` beside a flag `has_<modality>` (bool `[B]`);
 where the flag is False the values may be anything. A row with NaN or infinity in a
-modality that is present yields NaN, and no row touches another's answer.
+modality that is present yields NaN, and no row changes another's answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ Tensors = dict[str, tf.Tensor]
 
 
 class Request(NamedTuple):
-    """What a request says, in the model's terms.
+    """A request as a batch of the model, and which of its rows are valid.
 
     Attributes:
       batch: Values and flags.
-      finite: bool `[B]`: no NaN or infinity in what is present.
-      supported: bool `[B]`: what is present is in its likelihood's support.
+      finite: bool `[B]`: no present value is NaN or infinite.
+      supported: bool `[B]`: all present values are in their likelihood's support.
     """
 
     batch: Batch
@@ -53,7 +53,7 @@ def read_request(
     flags: Mapping[str, tf.Tensor],
     more: Sequence[tf.Tensor] = (),
 ) -> Request:
-    """Values and flags of all modalities, and what is wrong with them.
+    """Reads values and flags of all modalities; see `Request`.
 
     Args:
       model: The model.
@@ -76,14 +76,14 @@ def read_request(
         checked[name] = value
         rows += [tf.ensure_shape(flags[name], [None]), known, finite]
     rows += [tf.equal(x, x) for x in more]
-    # Else a single row would be read as many. The name is in the error.
+    # Otherwise a single row would be broadcast. The name is part of the error.
     rows = tf.unstack(tf.stack(rows, name="all_inputs_must_have_the_same_rows"))
     present, finite_rows, supported = {}, [], []
     for index, name in enumerate(checked):
         flag, known, numbers = rows[3 * index : 3 * index + 3]
         supported.append(known | ~flag)
         finite_rows.append(numbers | ~flag)
-        # An embedding has no row for what is no class.
+        # An embedding has no row for an index that is not a class.
         integer = model.likelihoods[index].integer
         present[name] = flag & known if integer else flag
     # A server's batch mixes requests: one row's NaN must not fail the others' rows.

@@ -10,10 +10,10 @@ from tf_mopoe.models.arguments import checked_weight
 
 
 class Setting:
-    """A checked attribute whose new value counts from the next step on.
+    """A checked attribute whose new value applies from the next step on.
 
-    The steps that `fit` and `evaluate` have compiled hold its value, so that they are
-    traced anew.
+    The steps that `fit` and `evaluate` have compiled contain the old value, so they are
+    traced again.
     """
 
     def __init__(self, check: Callable[[str, Any], Any]):
@@ -21,7 +21,7 @@ class Setting:
         self._check = check
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Learns the attribute's name."""
+        """Stores the attribute's name."""
         self._name = name
 
     def __get__(self, model: Any, owner: type | None = None) -> Any:
@@ -52,7 +52,7 @@ class BetaSetting:
             raise AttributeError("beta") from None
 
     def __set__(self, model: Any, beta: Any) -> None:
-        """Checks and keeps it; only steps with a schedule are traced anew."""
+        """Checks and keeps it; only steps with a schedule are traced again."""
         before = model.__dict__.get("_beta")
         variable = model.__dict__.setdefault(
             "_beta_variable", tf.Variable(0.0, trainable=False, dtype=tf.float64)
@@ -69,9 +69,8 @@ def current_beta(model: Any) -> tf.Tensor:
     """Value of beta at the current training step, a scalar of the latents' dtype."""
     if isinstance(model.beta, float):
         return tf.cast(model.__dict__["_beta_variable"], model.latent_dtype)
-    steps = (
-        model.noise.losses_at_step
-    )  # not 0 where another optimizer moves the weights
+    # Not 0 if the weights are updated by an optimizer that the model does not know.
+    steps = model.noise.losses_at_step
     if getattr(model, "optimizer", None) is not None:
         steps = tf.cast(model.optimizer.iterations, tf.int64) + steps
     return tf.cast(model.beta(steps), model.latent_dtype)

@@ -30,7 +30,7 @@ from tf_mopoe.models.replicas import (
 from tf_mopoe.models.saving import SavableModel
 from tf_mopoe.models.step_noise import StepNoise
 
-#: Settings of `compile` that may be changed afterwards; the next step has them.
+#: Settings of `compile` that may be changed afterwards, from the next step on.
 RECOMPILED = ("jit_compile", "optimizer", "run_eagerly", "steps_per_execution")
 #: Arguments that may be changed after a model was made.
 ADJUSTABLE = ("beta", "beta_content", "beta_style", "num_samples", "seed")
@@ -73,7 +73,7 @@ class SteppedModel(SavableModel):
     _compiling = False
 
     def __setattr__(self, name, value):
-        """Settings of a made model count from the next step on, or are refused."""
+        """Refuses to change what is fixed; other changes apply from the next step."""
         made = self.__dict__.get("_made", False)
         if made and name in self.FIXED_SETTINGS and name in self.__dict__:
             raise AttributeError(
@@ -102,7 +102,7 @@ class SteppedModel(SavableModel):
         return [*networks, *others]
 
     def unpack_batch(self, inputs: Any, *, check_values: bool = True) -> Batch:
-        """Checks a batch; one that was checked stays as it is.
+        """Checks a batch; returns one that was checked unchanged.
 
         See `tf_mopoe.models.batches.unpack_batch`.
         """
@@ -117,7 +117,7 @@ class SteppedModel(SavableModel):
         )
 
     def _apply(self, gradients: list[Any]) -> None:
-        """Moves the weights; a variable without a gradient stays."""
+        """Updates the weights, but for variables without a gradient."""
         pairs = list(zip(gradients, self.trainable_variables))
         self.optimizer.apply_gradients(without_missing_gradients(pairs, self.optimizer))
 
@@ -149,7 +149,7 @@ class SteppedModel(SavableModel):
     def _checked_loss_inputs(
         self, x: Any, row_weights: Any
     ) -> tuple[Batch, tf.Tensor | None]:
-        """Batch and weights of `compute_loss`; what a step has checked stays as is."""
+        """Batch and weights of `compute_loss`; a step has checked them already."""
         if isinstance(x, Batch):
             return x, row_weights
         batch = with_replica_slice(self.unpack_batch(x))
@@ -162,14 +162,14 @@ class SteppedModel(SavableModel):
         """Weights `[B]` of the rows; values are checked as those of a batch are."""
         weights = tf.convert_to_tensor(checked_weights(weights))
         weights = tf.cast(tf.reshape(weights, [-1]), self.latent_dtype)
-        agree = tf.equal(tf.shape(weights)[0], batch.num_rows())
+        same_rows = tf.equal(tf.shape(weights)[0], batch.num_rows())
         message = ROWS_MUST_AGREE + " So must `sample_weight`." + END_OF_MESSAGE
-        right = tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0))
+        valid = tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0))
         checks = [
-            tf.debugging.Assert(agree, [message]),
-            tf.debugging.Assert(right, [WEIGHTS_MUST_BE + END_OF_MESSAGE]),
+            tf.debugging.Assert(same_rows, [message]),
+            tf.debugging.Assert(valid, [WEIGHTS_MUST_BE + END_OF_MESSAGE]),
         ]
-        # Eagerly there is nothing to wait for: a failed check has raised.
+        # In eager mode `Assert` has raised already, or returned None.
         with tf.control_dependencies([check for check in checks if check is not None]):
             return tf.identity(weights)
 
@@ -200,8 +200,8 @@ class SteppedModel(SavableModel):
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """The loss, each of its terms and a subclass's metrics so far."""
-        every = (*self.loss_terms, *self.metrics)
-        return {metric.name: metric.result() for metric in every}
+        metrics = (*self.loss_terms, *self.metrics)
+        return {metric.name: metric.result() for metric in metrics}
 
     def _flatten_metrics_in_order(self, logs):
         names = [name for name in self.metrics_names if name in logs]
@@ -214,26 +214,27 @@ class SteppedModel(SavableModel):
         self.noise.restart_rows()
 
     def _build_optimizer(self):
-        """Before the step is traced: a first batch that is refused would leave it half.
+        """Builds the optimizer for all variables, before the step is traced.
 
-        With all variables: a batch may lack a modality, a later one not.
+        While a step is traced, a batch that is refused would leave it half built, and
+        one that lacks a modality would leave out that modality's variables.
         """
         if getattr(self, "optimizer", None) is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """All is built. Keras's own would average a batch's flags over replicas."""
+        """Does nothing: the model is built. Keras would average flags over replicas."""
 
     def _make_function(self, step_function):
-        """As Keras's, for steps that get the weights of rows where Keras has them."""
+        """As Keras's, but moves row weights to where steps of Keras have them."""
         return super()._make_function(lambda data: step_function(with_weights(data)))
 
     def make_train_function(self, force=False):
-        """As Keras's; also made anew where networks were frozen or set free."""
+        """As Keras's; also remade after layers were frozen or unfrozen."""
         if "_trainable_flags" not in self.__dict__:
             layers = tuple(self._flatten_layers())
-            # Within a function: Keras would walk through a tuple that holds this model.
+            # In a function, since Keras would search a tuple, which holds this model.
             self.__dict__["_trainable_flags"] = lambda: tuple(
                 layer.trainable for layer in layers
             )
@@ -256,7 +257,7 @@ class SteppedModel(SavableModel):
             super().make_predict_function(force)
 
     def _made_function(self, make: Callable, name: str, step: Callable, force: bool):
-        """Keras's function for each batch; on several workers our own."""
+        """Keras's function for each batch; on several workers `function_of_workers`."""
         if not has_workers(self.distribute_strategy):
             with self._keras_without_xla():
                 make(force)
@@ -269,7 +270,7 @@ class SteppedModel(SavableModel):
         return getattr(self, name)
 
     def remake_functions(self):
-        """Has the steps traced anew, with the settings as they are now."""
+        """Remakes the functions of the steps, with the current settings."""
         if getattr(self, "train_function", None) is not None:
             self._build_optimizer()
             self.make_train_function(force=True)
@@ -280,7 +281,7 @@ class SteppedModel(SavableModel):
 
     @contextlib.contextmanager
     def _keras_without_xla(self) -> Iterator[None]:
-        """Keras must not compile whole steps: XLA drops the checks of values."""
+        """Keeps Keras from compiling whole steps: XLA drops the checks of values."""
         chosen, self._jit_compile = self._jit_compile, False
         try:
             yield
@@ -288,7 +289,7 @@ class SteppedModel(SavableModel):
             self._jit_compile = chosen
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The part of a step that follows the checks, compiled by XLA if so chosen."""
+        """The part of a step after the checks, with XLA if `jit_compile` is set."""
         if not self.jit_compile or tf.executing_eagerly():
             return function
         return tf.function(function, jit_compile=True, autograph=False)

@@ -12,18 +12,18 @@ from tf_mopoe.models.replicas import counter, micro_step
 
 
 class StepNoise:
-    """Counts steps and rows, so that noise depends on the seed and a place alone.
+    """Counts steps and rows, so that noise depends only on the seed and a position.
 
     In training a step's noise depends on the number of the micro-batch. In evaluation a
-    row's noise depends on its place in the data. In training loops of a user's own,
-    where the model does not know the optimizer, losses are counted.
+    row's noise depends on its position in the data. In custom training loops, where the
+    model may not know the optimizer, losses are counted.
     """
 
     def __init__(self):
         """Starts all counts."""
         self._rows_seen = counter(0)
-        # The optimizer's step at the last loss of a training loop of the user's own,
-        # and how many losses there were since then at this step.
+        # The optimizer's step at the last loss of a custom training loop, and the
+        # number of losses since then at this step.
         self._last_step = counter(-1)
         self.losses_at_step = counter(0)
         self._in_train_step = False
@@ -71,4 +71,4 @@ class StepNoise:
         if batch.replica is not None:
             first += tf.cast(batch.replica.start, tf.int64)
         seeds = noise.row_seeds(seed, batch.num_rows(), first)
-        return noise.fold_in(noise.seed_pairs(seeds), 1)  # others than `impute` draws
+        return noise.fold_in(noise.seed_pairs(seeds), 1)  # unlike those of `impute`

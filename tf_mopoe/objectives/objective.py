@@ -1,6 +1,6 @@
-"""What the samples of a bound are turned into: the objectives that a model offers.
+"""The objectives that a model offers: from the terms of a bound to its loss.
 
-To add an objective, write a subclass of `Objective` here and enter it in `OBJECTIVES`.
+To add an objective, write a subclass of `Objective` here and add it to `OBJECTIVES`.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Divergence(NamedTuple):
 
 
 class Objective:
-    """The ELBO: one object for each bound of a loss.
+    """The ELBO, and the base class of objectives; one object per bound of a loss.
 
     Example:
       >>> divergence = Divergence(content=tf.constant([0.5]), styles={})
@@ -150,7 +150,7 @@ def _as_arguments(weights: LossWeights) -> dict:
     }
 
 
-#: What `objective` of a model may be.
+#: Values of a model's argument `objective`.
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": Objective,
     "iwae": ImportanceWeighted,

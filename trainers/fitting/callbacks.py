@@ -168,7 +168,7 @@ class TensorBoardEvaluation(keras.callbacks.Callback):
         return numbers
 
     def _make_context(self) -> EvaluationContext:
-        """Of the model as it is, with the data and classifiers of the first one."""
+        """Context of the current model, with the first one's data and classifiers."""
         options = Options(rows=NUM_ROWS, num_samples=NUM_ROWS, fitted_priors=False)
         return EvaluationContext(
             self.task.run,
