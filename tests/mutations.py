@@ -142,8 +142,8 @@ MUTATIONS = (
     Mutation(
         "factor of the doubly reparameterized gradient",
         "tf_mopoe/objectives/importance_weighted.py",
-        "share = (1.0 - factor) + factor * self._normalized",
-        "share = self._normalized",
+        "multiplier = (1.0 - factor) + factor * self._normalized",
+        "multiplier = self._normalized",
         (
             "tests/objectives/test_doubly_reparameterized.py"
             "::test_dreg_has_the_mean_of_the_iwae_gradient_whatever_the_weights",
@@ -216,7 +216,7 @@ def run_tests(folder: pathlib.Path, tests) -> subprocess.CompletedProcess:
 
 
 def run_mutated(folder: pathlib.Path, mutation: Mutation) -> str:
-    """Says what the tests make of the mutation: "caught", or what went wrong."""
+    """Returns "caught" if the tests notice the mutation, else what went wrong."""
     path = folder / mutation.file
     text = path.read_text() if path.is_file() else ""
     count = text.count(mutation.source)
