@@ -46,10 +46,10 @@ def tiny_model(
 
     Args:
       names: Modality names, or modalities.
-      cls: Of the model.
+      cls: Class of the model.
       options: Modality name to further arguments of its `Modality`.
-      seed: Of the weights and of the model's noise; None leaves both to Keras.
-      **kwargs: Of `cls`.
+      seed: Seed of the weights and of the model's noise; None leaves both to Keras.
+      **kwargs: Keyword arguments of `cls`.
     """
     modalities = [
         tiny_modality(name, **(options or {}).get(name, {}))
@@ -120,7 +120,7 @@ def loss_and_gradients(model, batch):
 
 
 def train_logs(model, batch):
-    """Metrics of one training step alone; older Keras goes on averaging over steps."""
+    """Metrics of one training step alone; older Keras keeps averaging over steps."""
     model.reset_metrics()
     logs = model.train_on_batch(batch, return_dict=True)
     return {name: float(value) for name, value in logs.items()}

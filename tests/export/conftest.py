@@ -27,7 +27,7 @@ class Published(NamedTuple):
 
 @pytest.fixture(scope="session")
 def served_models():
-    """The models that are published and asked by the tests, by name."""
+    """Models that the tests publish and query, by name."""
     from tests.export.client.served_models import make_served_models
 
     return make_served_models()

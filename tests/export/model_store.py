@@ -49,7 +49,7 @@ class ModelStore:
       versions: Model name to version to session.
       labels: Model name and label to version.
       faults: Taken by the next requests of either server, one each.
-      requests: What was asked so far: "Predict", "GetModelMetadata", "GetModelStatus".
+      requests: Requests so far: "Predict", "GetModelMetadata", "GetModelStatus".
     """
 
     def __init__(self):

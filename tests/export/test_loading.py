@@ -156,7 +156,7 @@ def test_damaged_files_are_one_line_with_the_reason(
 
 @keras.saving.register_keras_serializable(package="forgotten")
 class OwnLayer(keras.layers.Layer):
-    """Of a module that mopoe-export does not import."""
+    """A layer whose module mopoe-export does not import."""
 
     def call(self, x):
         return x

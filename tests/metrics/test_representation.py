@@ -16,7 +16,7 @@ from tf_mopoe.metrics.representation import (
     swap_styles,
 )
 
-#: Of rows 0 to 5: all, without "a", without "b", "c" alone, nothing, all.
+#: Modalities of rows 0 to 5: all, without "a", without "b", "c" alone, nothing, all.
 FLAGS = {
     "a": np.array([True, False, True, False, False, True]),
     "b": np.array([True, True, False, False, False, True]),

@@ -37,9 +37,9 @@ class Case(NamedTuple):
       options: Makes arguments of its modalities, within the strategy's scope.
       holes: Whether values are missing.
       quiet: Whether the noise is 0.
-      rows: Of the data, in batches of 8.
+      rows: Number of rows of the data, in batches of 8.
       optimizer: Arguments of Adam.
-      policy: Of Keras.
+      policy: Dtype policy of Keras.
       late: Whether the optimizer is set after `compile`.
       whole: Whether to evaluate and predict, too.
       huge: Value of the first row of the second batch, whose gradient overflows.

@@ -33,9 +33,9 @@ def agrees(model, x, *, given=None, flags=None, **kwargs) -> bool:
     Args:
       model: A model with affine decoders.
       x: One batch of three rows, complete.
-      given: As `log_likelihood_estimate` takes it.
+      given: See `log_likelihood_estimate`.
       flags: bool `[3, 3]`, of the modalities "a", "b", "c" in the rows.
-      **kwargs: Of `log_likelihood_estimate`.
+      **kwargs: Keyword arguments of `log_likelihood_estimate`.
     """
     batch = copied(x)
     flags = np.ones([3, 3], bool) if flags is None else flags

@@ -39,8 +39,8 @@ def start(out, names=(), **environment):
 
 
 def result_of(process, out):
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said[-4000:]
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-4000:]
     return json.loads(out.read_text())
 
 

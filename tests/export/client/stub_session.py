@@ -1,4 +1,4 @@
-"""A model without a network: answers that a test can foretell, and what it was sent."""
+"""A model without a network: predictable answers, and a record of its inputs."""
 
 import numpy as np
 from tensorflow.core.framework import tensor_shape_pb2, types_pb2
@@ -12,7 +12,7 @@ class StubSession:
     plus the seed.
 
     Attributes:
-      feeds: Of all runs so far.
+      feeds: Feeds of all runs so far.
     """
 
     def __init__(self, width: int = 2):
