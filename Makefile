@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-# Two processes; one that runs out of tests takes over half of the other's.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# Two processes. Of the fast tests, one that runs out takes over half of the other's; a
+# file of integration tests stays in one process, whose runs and models they share.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2
 
 .PHONY: help demo test test-integration test-all test-slow test-kills mutations \
   serve-check benchmark clean
@@ -36,10 +37,10 @@ test: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST)
+	$(PYTEST) --dist worksteal
 
 test-integration: $(VENV)/ready
-	$(PYTEST) -m "integration and not slow"
+	$(PYTEST) --dist loadfile --no-loadscope-reorder -m "integration and not slow"
 
 test-all: test
 	$(MAKE) test-integration

@@ -63,7 +63,7 @@ def test_r2_averages_over_columns_that_vary(six_views):
     assert six_views["mean_r2"](actual, predicted) == 0.5
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_six_views_runs_through_in_one_epoch(six_views, six_views_path):
     model, train, test, imputed = six_views["fit_and_impute"](six_views_path, epochs=1)
     assert imputed.shape == (400, 47)

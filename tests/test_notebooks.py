@@ -9,7 +9,7 @@ import pytest
 FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda p: p.name)
 def test_notebook_runs(path):
     matplotlib.use("Agg")

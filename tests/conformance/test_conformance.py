@@ -150,6 +150,7 @@ def test_layer_is_loaded_from_a_saved_model_file(name, tmp_path):
     assert_same(loaded(values), model(values))
 
 
+@pytest.mark.integration
 @every_layer
 def test_layer_in_a_savedmodel_gives_the_same_numbers(name, tmp_path):
     inputs = cases.LAYERS[name].inputs
@@ -197,6 +198,7 @@ def test_layer_works_in_float32_under_mixed_precision(name, policy):
 # Models.
 
 
+@pytest.mark.integration
 @every_model
 def test_model_is_rebuilt_from_its_configuration(name):
     model, loss = shared_model(name)
@@ -329,13 +331,10 @@ def test_distribution_in_float32_agrees_with_float64(name):
 # Two replicas, in a process of their own.
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
-    [
-        cases.REPLICATED,
-        pytest.param(cases.REPLICATED_SLOWLY, marks=pytest.mark.slow),
-    ],
+    [cases.REPLICATED, cases.REPLICATED_SLOWLY],
     ids=["cases", "other models"],
 )
 def test_two_replicas_give_what_one_device_gives(names, tmp_path):

@@ -13,7 +13,7 @@ from tests.tiny_models import tiny_modality
 from tf_mopoe import Modality, MoPoEVAE
 
 #: Numbers of requests, in the suite and in the slow test.
-FEW, MANY = 500, 10_000
+FEW, MANY = 250, 10_000
 POOL = 256
 NAMES = ("serving_default", "encode", "impute", "sample", "log_likelihood")
 LARGEST = np.finfo(np.float32).max

@@ -76,6 +76,7 @@ def test_file_that_a_user_saved_is_written_for_other_runtimes(
     assert f"Wrote saved {format}" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_model_comes_back_with_its_weights_and_without_the_optimizer(saved):
     model, original = load_run(saved), keras.saving.load_model(saved)
     for ours, theirs in zip(model.weights, original.weights, strict=True):

@@ -134,7 +134,7 @@ def test_sample_draws_from_the_prior_and_all_modalities_from_one_z():
     assert np.abs(correlation).max() < 0.06
 
 
-def test_a_rows_draws_follow_its_seed_wherever_it_stands():
+def test_draws_of_a_row_depend_on_its_seed_not_its_position():
     model = tiny_model("ab", options={"a": {"style_dim": 2}})
     batch = tiny_batch("ab", rows=6)
     request = request_of(model, batch)
@@ -169,6 +169,7 @@ def test_log_likelihood_counts_what_is_present_and_nothing_is_0():
         assert abs(served[row] - float(estimate.log_likelihood[0])) < 6 * error
 
 
+@pytest.mark.integration
 def test_many_samples_are_decoded_in_parts_with_the_same_result(monkeypatch):
     model = tiny_model("ab")
     request = request_of(model, tiny_batch("ab", rows=4))
@@ -214,6 +215,7 @@ def test_a_class_that_the_model_does_not_know_counts_as_absent():
     assert (served == -np.inf).all()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("kind", "value"),
     [("bernoulli", 1.5), ("poisson", -1.0), ("categorical", 0.5), ("table", 2.5)],

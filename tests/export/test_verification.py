@@ -371,7 +371,7 @@ def test_warmup_records_are_prediction_logs():
     assert from_record(log.SerializeToString()) == request
 
 
-def test_nan_is_no_answer_even_where_the_examples_have_it(tmp_path, capsys):
+def test_nan_answers_are_refused_even_if_examples_contain_nan(tmp_path, capsys):
     nan = changed("serving_default", lambda a, has_a: {"a": a * np.float32(np.nan)})
     write(tmp_path, **nan)
     path = tmp_path / session_check.EXAMPLES

@@ -252,7 +252,7 @@ def test_half_deleted_versions_and_lone_locks_are_removed_by_the_next(tmp_path):
     assert names(tmp_path) == [".snapshot", "1"]
 
 
-def test_sigterm_leaves_nothing_where_it_is_made_an_exception(tmp_path):
+def test_sigterm_handler_that_raises_leaves_no_files(tmp_path):
     with start(STAGE, tmp_path / "model") as process:
         wait_for_word(process)
         process.send_signal(signal.SIGTERM)

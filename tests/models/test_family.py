@@ -65,6 +65,7 @@ def test_jensen_shannon_form_is_its_formula(present):
     )
 
 
+@pytest.mark.integration
 @every_kind
 def test_losses_and_gradients_are_finite_whatever_is_missing(cls, objective):
     model = tiny_model(cls=cls, objective=objective, num_samples=2)
@@ -82,6 +83,7 @@ def test_losses_and_gradients_are_finite_whatever_is_missing(cls, objective):
             np.testing.assert_allclose(loss, 0.0, atol=1e-6)
 
 
+@pytest.mark.integration
 @every_kind
 def test_an_absent_key_is_a_column_of_false_flags(cls, objective):
     model = tiny_model(cls=cls, objective=objective, num_samples=2)
@@ -145,7 +147,7 @@ def test_loss_of_rows_with_holes_is_the_mean_of_the_rows_alone(cls, monkeypatch)
     np.testing.assert_allclose(rows[0], 0.0, atol=1e-6)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_twenty_modalities_train_with_sampled_subsets():
     names = [f"m{index}" for index in range(20)]
     model = MoPoEVAE(
@@ -248,6 +250,7 @@ def test_class_weights_are_refused():
         model.fit(tiny_batch(), class_weight={0: 1.0}, verbose=0)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("objective", ["elbo", "dreg"])
 def test_float64_policies_work(objective):
     before = keras.config.dtype_policy()
@@ -262,7 +265,7 @@ def test_float64_policies_work(objective):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_refused_first_batch_leaves_a_model_that_trains(jit):
     """In the same way as one that had never seen it."""
     model, other = tiny_model(), tiny_model()

@@ -77,7 +77,7 @@ def test_joint_and_conditional_are_the_closed_form(cls):
 
 @pytest.mark.integration
 @pytest.mark.parametrize("cls", [MoPoEVAE, MMJSD])
-def test_what_is_missing_is_not_in_it(cls):
+def test_missing_modalities_do_not_change_the_log_likelihood(cls):
     model = linear_model(cls, styles=True)
     assert agrees(model, data(), flags=FLAGS)
     flags = np.array([[True, True, True], [True, True, False], [False, True, True]])
@@ -180,7 +180,7 @@ def test_answers_depend_on_seed_and_row_not_on_chunks_or_what_follows(monkeypatc
     assert np.isnan(one.standard_error).all()
 
 
-def test_rows_without_anything_have_log_likelihood_0_and_flags_count():
+def test_rows_without_any_modality_have_log_likelihood_0():
     model, x = linear_model(MoPoEVAE), data()
     flags = {name: np.array([True, False, True]) for name in "abc"}
     estimate = model.log_likelihood_estimate(

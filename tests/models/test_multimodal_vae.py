@@ -120,6 +120,7 @@ def test_xla_gives_the_same_losses(monkeypatch):
         assert actual == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     # Steps of relative 2^-11 and 2^-8 in networks of four layers.
@@ -144,6 +145,7 @@ def test_mixed_precision_stays_close_to_float32(name, tolerance, policy, monkeyp
     assert results[0] != results[1]
 
 
+@pytest.mark.integration
 def test_float64_is_float64_throughout(policy):
     policy("float64")
     model = tiny_model()

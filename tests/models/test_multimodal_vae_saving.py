@@ -56,7 +56,8 @@ def assert_same_predictions(model, loaded, batch):
         np.testing.assert_array_equal(loaded.encode({"b": batch["b"]})[moment], value)
 
 
-def test_a_loaded_model_predicts_the_same_and_trains_on_as_if_nothing_had_been(
+@pytest.mark.integration
+def test_loaded_model_predicts_equally_and_resumes_training(
     tmp_path,
 ):
     model = tiny_model(beta=2.5)
@@ -73,6 +74,7 @@ def test_a_loaded_model_predicts_the_same_and_trains_on_as_if_nothing_had_been(
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("build", [sequential, functional, custom])
 def test_networks_of_ones_own_survive_saving(build, tmp_path):
     model = MoPoEVAE(

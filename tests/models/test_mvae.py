@@ -66,7 +66,7 @@ def test_loss_is_the_joint_bound_and_one_of_each_modality(unimodal, monkeypatch)
 def test_random_subsets_add_their_bounds(monkeypatch):
     fix_noise(monkeypatch)
     options = {"unimodal_elbos": False, "cls": MVAE}
-    batch = tiny_batch("abc", rows=300)
+    batch = tiny_batch("abc", rows=150)
     plain = tiny_model("abc", **options)
     more = tiny_model("abc", random_subset_elbos=2, **options)
     seed = tf.constant([0, 1])
@@ -77,15 +77,15 @@ def test_random_subsets_add_their_bounds(monkeypatch):
     loc, scale = experts_of(more, batch)
     pairs = [np.array(pair) for pair in itertools.combinations(range(3), 2)]
     seen = collections.Counter()
-    for row in range(300):
+    for row in range(150):
         bounds = [bound_of(more, batch, loc, scale, row, pair, 1.0) for pair in pairs]
         sums = {(i, j): bounds[i] + bounds[j] for i in range(3) for j in range(i, 3)}
         closest = min(sums, key=lambda pair: abs(sums[pair] - added[row]))
         assert abs(sums[closest] - added[row]) < 1e-3 * abs(added[row])
         seen.update(closest)
-    # 600 draws of three pairs: standard error 0.02.
+    # 300 draws of three pairs: standard error 0.027.
     for pair in range(3):
-        assert abs(seen[pair] / 600 - 1 / 3) < 0.1
+        assert abs(seen[pair] / 300 - 1 / 3) < 0.11
 
 
 @pytest.mark.parametrize("count", [3, 4, 6])

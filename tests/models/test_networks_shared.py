@@ -21,6 +21,7 @@ def test_modalities_with_networks_of_their_own_are_for_one_model():
         MoPoEVAE(modalities, LATENT_DIM)
 
 
+@pytest.mark.integration
 def test_copies_start_from_the_same_weights_and_learn_apart():
     modalities = [tiny_modality("a"), tiny_modality("b")]
     first = MoPoEVAE(modalities, LATENT_DIM)
@@ -120,6 +121,7 @@ def test_a_model_around_one_reports_its_own_loss(form):
     assert set(vae.fit(tiny_batch(), verbose=0).history) >= {"loss", "kl_bound"}
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_a_functional_model_around_encode_is_saved_and_loaded(tmp_path):
     vae = tiny_model()

@@ -135,7 +135,17 @@ def test_every_term_over_four_adam_steps_agrees_in_float64(method, batch):
 
 @pytest.mark.integration
 @pytest.mark.usefixtures("without_noise")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        "joint_elbo",
+        *(
+            pytest.param(m, marks=pytest.mark.slow)
+            for m in METHODS
+            if m != "joint_elbo"
+        ),
+    ],
+)
 def test_losses_over_four_keras_adam_steps_agree_in_float32(method, batch):
     numbers, model = reference.load(), published_model(method)
     # Keras adds epsilon before the bias correction, PyTorch after it: over these four

@@ -128,7 +128,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # Keras's
-def test_every_method_says_the_same_of_a_mistake(model, mistake):
+def test_all_methods_raise_the_same_error(model, mistake):
     data, error, message = MISTAKES[mistake]
     for method in METHODS:
         with pytest.raises(error, match=message) as caught:
@@ -175,6 +175,7 @@ def test_data_are_taken_if_and_only_if_they_are_as_declared(
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "flag", [pd.Series(FLAGS), list(FLAGS), tuple(FLAGS), tf.constant(FLAGS)], ids=type
 )

@@ -113,7 +113,7 @@ def test_what_keras_gets_wrong_on_replicas_is_refused(optimizer, steps, named):
         check_replicas_can(wrapped, steps)
 
 
-def test_an_overflow_in_one_replica_is_no_step_of_any(mirrored):
+def test_overflow_in_one_replica_skips_the_step_on_all(mirrored):
     """Loss scaling skips it on all, as on one device."""
     (_, two, _), (_, one, _) = mirrored["overflow in one replica"]
     for left, right in zip(two, one, strict=True):

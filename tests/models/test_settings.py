@@ -73,6 +73,7 @@ def test_every_adjustable_setting_is_tried_here():
     assert set(OTHER) | {"beta"} == set(ADJUSTABLE)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cls", FAMILY)
 def test_every_other_argument_is_fixed(cls):
     model = tiny_model(cls=cls)

@@ -159,7 +159,7 @@ def test_samples_vary_in_style_and_decoding_without_one_takes_its_mean():
 
 @pytest.mark.integration
 @pytest.mark.parametrize(("cls", "objective"), KINDS)
-def test_what_a_missing_row_holds_leaves_no_trace_in_gradients(cls, objective):
+def test_values_of_missing_rows_do_not_affect_gradients(cls, objective):
     gradients = []
     model = styled_model(cls=cls, objective=objective, num_samples=2)
     for garbage in (np.nan, 0.0, 7.0):

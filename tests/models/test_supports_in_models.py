@@ -120,6 +120,7 @@ def test_values_outside_are_an_error_of_a_compiled_step(case, model):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", ["negative count", "table's NaN"])
 def test_a_step_that_is_refused_leaves_the_weights_alone(case, model):
     before = model.get_weights()

@@ -48,6 +48,7 @@ def test_weights_of_one_change_nothing(model):
     assert plain == pytest.approx(weighted, rel=1e-6)
 
 
+@pytest.mark.integration
 def test_terms_add_up_to_the_loss(model):
     weights = np.linspace(0.0, 2.0, ROWS)
     whole = tiny_batch(rows=ROWS)

@@ -99,7 +99,7 @@ def test_mnist_svhn_text_learns_a_batch():
     assert_learns(mnist_svhn_text(), batch, steps=20)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_celeba_learns_a_batch_with_missing_texts():
     keras.utils.set_random_seed(0)
     # Content 4, styles 4; weights as published, 1/3 and 16; betas 2 and 5.

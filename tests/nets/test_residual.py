@@ -94,6 +94,7 @@ def test_image_encoder_is_a_convolution_and_four_blocks():
     np.testing.assert_allclose(network(image), expected, **CLOSE)
 
 
+@pytest.mark.integration
 def test_image_decoder_is_a_dense_layer_four_blocks_and_a_convolution():
     network = numpy_.randomize(nets.residual_image_decoder(3, filters=2))
     z = normal(2, 3)

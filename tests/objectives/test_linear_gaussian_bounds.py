@@ -110,6 +110,7 @@ def test_elbo_lies_below_the_bound_of_one_importance_sample(cls):
     assert np.all(elbo < one + 4 * np.hypot(error, other))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cls", FAMILY)
 def test_bounds_with_missing_modalities_are_bounds_of_the_present_ones(cls):
     x = data()

@@ -198,6 +198,7 @@ def test_runs_are_compared_on_one_page(evaluated, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_moved_run_keeps_its_figures_and_damaged_classifiers_are_retrained(
     evaluated, tmp_path
 ):

@@ -133,7 +133,7 @@ def test_run_with_text_is_measured_by_every_metric(runs, quick_measures):
     assert set(report["linear_probe"]["joint"]["by_number_given"]) == {"1", "2", "3"}
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_text_has_coherence_and_errors_but_no_intervals(runs, quick_measures):
     run = runs("mnist_svhn_text")
     metrics = ["conditional_coherence", "imputation", "calibration"]

@@ -36,6 +36,7 @@ def test_history_has_every_number_of_every_epoch(whole):
     assert values == state.history["val_loss"]
 
 
+@pytest.mark.integration
 def test_two_newest_checkpoints_are_kept(whole):
     checkpoint = [path.name for path in Checkpoints(whole / "checkpoints").paths()]
     assert checkpoint == ["step-00000015", "step-00000015-epoch-00003"]

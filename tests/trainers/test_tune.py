@@ -43,7 +43,7 @@ def real():
     """Turns the stub of training off."""
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_real_trials_are_run_folders_of_their_parameters(
     real, tmp_path, capsys, monkeypatch
 ):

@@ -25,7 +25,7 @@ def average_precision_of_scores(scores: np.ndarray, flags: np.ndarray) -> np.nda
       ValueError: If `flags` is not bool `[N, A]`, or `scores` has another shape or is
         not finite.
     """
-    flags = check_attributes(flags)
+    flags = check_attributes(flags, name="flags")
     scores = plain_array("scores", scores)
     if scores.shape != flags.shape:
         raise ValueError(

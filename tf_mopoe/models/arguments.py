@@ -42,7 +42,7 @@ def checked_modalities(modalities: Sequence[Modality]) -> tuple[Modality, ...]:
     names = [modality.name for modality in modalities]
     if not names or len(set(names)) < len(names):
         raise ValueError(
-            "`modalities` must be at least one, each with a name of its own. "
+            "`modalities` must contain at least one modality, with unique names. "
             f"Received names: {names}."
         )
     for name in names:

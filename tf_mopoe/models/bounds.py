@@ -5,7 +5,7 @@ is a lower bound on log p(X) in expectation.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
@@ -22,6 +22,9 @@ from tf_mopoe.objectives.objective import (
     Objective,
 )
 from tf_mopoe.subsets import SubsetSampler, available_subsets, membership_mask
+
+if TYPE_CHECKING:
+    from tf_mopoe.models.multimodal_vae import MultimodalVAE
 
 
 class BoundTarget(NamedTuple):
@@ -112,7 +115,7 @@ class BoundTerms(NamedTuple):
 
 
 def bound_terms(
-    model: Any,
+    model: "MultimodalVAE",
     batch: Batch,
     seed: tf.Tensor,
     weights: LossWeights,

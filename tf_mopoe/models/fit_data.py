@@ -21,7 +21,7 @@ from tf_mopoe.models.inputs import PRESENT, checked_inputs, checked_weights
 WEIGHTS = "sample weights"
 NO_BATCHES = "The data must have batches. Received: none."
 NO_TARGETS = (
-    "`y` is not for this model: it has no targets, its data are the dictionary of "
+    "`y` is not supported: this model has no targets, its data are the dictionary of "
     "modalities. A label to be learned or imputed is one more modality. "
 )
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,9 @@ from tf_mopoe.objectives.importance_sampling import (
     published_estimate,
 )
 
+if TYPE_CHECKING:
+    from tf_mopoe.models.multimodal_vae import MultimodalVAE
+
 #: Maximum number of elements of a tensor: 16 MiB, so that caches can hold it.
 MAX_ELEMENTS = 2**22
 #: What `proposal` may be, besides a list of modalities.
@@ -26,7 +29,7 @@ PROPOSALS = ("mixture", "published")
 
 
 def estimate(
-    model: Any,
+    model: "MultimodalVAE",
     inputs: Mapping[str, Any] | Batch,
     given: Sequence[str] | None = None,
     *,
@@ -76,6 +79,7 @@ def estimate(
     batch = model.unpack_batch(inputs)
     given = None if given is None else _checked_given(model, given, batch)
     seeds = noise.seed_pairs(noise.row_seeds(seed, batch.num_rows()))
+    names: tuple[str, ...] | None = None
     if isinstance(proposal, str):
         if proposal not in PROPOSALS:
             raise ValueError(
@@ -83,10 +87,9 @@ def estimate(
                 f"modalities. Received: {proposal!r}."
             )
         if proposal == "published":
-            names = given or model.modality_names
-            weights = log_weights_in_parts(model, batch, seeds, num_samples, names)
+            source = given or model.modality_names
+            weights = log_weights_in_parts(model, batch, seeds, num_samples, source)
             return published_estimate(weights)
-        names = None
     else:
         names = _checked_proposal(model, proposal, batch, given)
     joint = estimate_from_weights(
@@ -114,7 +117,7 @@ def estimate(
 
 
 def _checked_names(
-    model: Any, field: str, names: Sequence[str], batch: Batch
+    model: "MultimodalVAE", field: str, names: Sequence[str], batch: Batch
 ) -> tuple[str, ...]:
     unknown = (
         [names]
@@ -129,7 +132,9 @@ def _checked_names(
     return tuple(name for name in model.modality_names if name in names)
 
 
-def _checked_given(model: Any, given: Sequence[str], batch: Batch) -> tuple[str, ...]:
+def _checked_given(
+    model: "MultimodalVAE", given: Sequence[str], batch: Batch
+) -> tuple[str, ...]:
     checked = _checked_names(model, "given", given, batch)
     if set(checked) == set(batch.values):
         raise ValueError(
@@ -139,7 +144,9 @@ def _checked_given(model: Any, given: Sequence[str], batch: Batch) -> tuple[str,
     return checked
 
 
-def _checked_proposal(model: Any, proposal, batch: Batch, given) -> tuple[str, ...]:
+def _checked_proposal(
+    model: "MultimodalVAE", proposal, batch: Batch, given
+) -> tuple[str, ...]:
     names = _checked_names(model, "proposal", proposal, batch)
     if given is not None and not set(names) <= set(given):
         raise ValueError(
@@ -158,7 +165,7 @@ def _checked_proposal(model: Any, proposal, batch: Batch, given) -> tuple[str, .
 
 
 def log_weights_in_parts(
-    model: Any, batch: Batch, seeds: tf.Tensor, num_samples: int, names
+    model: "MultimodalVAE", batch: Batch, seeds: tf.Tensor, num_samples: int, names
 ) -> tf.Tensor:
     """log w of K samples of each row, `[K, B]`, some rows and samples at a time."""
     row = elements_per_sample(model)
@@ -181,7 +188,7 @@ def log_weights_in_parts(
     return tf.concat(parts, axis=1)[:num_samples]
 
 
-def elements_per_sample(model: Any) -> int:
+def elements_per_sample(model: "MultimodalVAE") -> int:
     """Size of the largest tensor that one sample of one row needs.
 
     That is the mixture's components, or a decoded value.
@@ -192,7 +199,9 @@ def elements_per_sample(model: Any) -> int:
     )
 
 
-def _compiled_log_weights(model: Any, batch: Batch, steps: int, per_step: int, names):
+def _compiled_log_weights(
+    model: "MultimodalVAE", batch: Batch, steps: int, per_step: int, names
+):
     """`log_weights` for batches of this form: a compiled function, made once."""
     # Not an attribute: Keras would track it.
     kept = model.__dict__.setdefault("_compiled_for_log_weights", {})
@@ -208,7 +217,9 @@ def _compiled_log_weights(model: Any, batch: Batch, steps: int, per_step: int, n
     return kept[key]
 
 
-def log_weights(model: Any, values, present, seeds, *, steps, per_step, names):
+def log_weights(
+    model: "MultimodalVAE", values, present, seeds, *, steps, per_step, names
+):
     """log w `[K, B]`, K = steps * per_step; row i's from its own seed alone.
 
     Args:
@@ -274,7 +285,7 @@ def log_weights(model: Any, values, present, seeds, *, steps, per_step, names):
     return tf.reshape(total, [steps * per_step, -1])
 
 
-def proposal_components(model: Any, encoded, batch: Batch, names):
+def proposal_components(model: "MultimodalVAE", encoded, batch: Batch, names):
     """Components `[B, S, D]` and weights `[B, S]` of the proposal."""
     if names is None:
         mixture = model.mixture(encoded.experts, batch)

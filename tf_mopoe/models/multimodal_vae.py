@@ -459,7 +459,7 @@ class MultimodalVAE(CheckedModel):
         return products(self.networks.encode(batch).experts, batch.present)
 
     def log_likelihood(self, inputs, given=None, **options) -> tf.Tensor:
-        """As `log_likelihood_estimate`, its value alone: nats, float64 `[B]`."""
+        """The value of `log_likelihood_estimate`, with its options: nats, `[B]`."""
         return self.log_likelihood_estimate(inputs, given, **options).log_likelihood
 
     def log_likelihood_estimate(

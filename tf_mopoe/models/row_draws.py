@@ -4,7 +4,7 @@ In serving, rows of several requests are answered together; `impute` and `sample
 the same way.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -20,12 +20,18 @@ from tf_mopoe.models.log_likelihood import (
 )
 from tf_mopoe.objectives.importance_sampling import estimate_from_weights
 
+if TYPE_CHECKING:
+    from tf_mopoe.models.multimodal_vae import MultimodalVAE
+
 #: Rows for which `MAX_ELEMENTS` bounds the number of samples at a time.
 ROWS = 64
 
 
 def impute_by_row(
-    model: Any, batch: Batch, seeds: tf.Tensor, num_samples: int | None = None
+    model: "MultimodalVAE",
+    batch: Batch,
+    seeds: tf.Tensor,
+    num_samples: int | None = None,
 ) -> dict[str, tf.Tensor]:
     """Every modality given what is present in each row; see `impute`.
 
@@ -52,7 +58,7 @@ def impute_by_row(
     return model.decode(z, styles)
 
 
-def sample_by_row(model: Any, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+def sample_by_row(model: "MultimodalVAE", seeds: tf.Tensor) -> dict[str, tf.Tensor]:
     """Every modality from the prior, as in `sample`, with one draw per seed.
 
     Args:
@@ -67,7 +73,7 @@ def sample_by_row(model: Any, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def log_likelihood_by_row(
-    model: Any, batch: Batch, seeds: tf.Tensor, num_samples: int
+    model: "MultimodalVAE", batch: Batch, seeds: tf.Tensor, num_samples: int
 ) -> tf.Tensor:
     """log p of what is present in each row, as `log_likelihood` estimates it.
 
@@ -95,7 +101,7 @@ def log_likelihood_by_row(
     return estimate_from_weights(weights[:num_samples]).log_likelihood
 
 
-def _draws_by_row(model: Any, seeds: tf.Tensor, count: int):
+def _draws_by_row(model: "MultimodalVAE", seeds: tf.Tensor, count: int):
     """Points `[K, B]` and normals `[K, B, D]`; those of z have the name ""."""
     sizes = {m.name: m.style_dim for m in model.modalities if m.style_dim}
     return noise.draws_by_row(

@@ -6,12 +6,15 @@ modality that is present yields NaN, and no row changes another's answer.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tf_mopoe.models.batches import Batch
+
+if TYPE_CHECKING:
+    from tf_mopoe.models.multimodal_vae import MultimodalVAE
 
 #: Before a modality's name: whether it is present in a row.
 FLAG_PREFIX = "has_"
@@ -48,7 +51,7 @@ def flag_spec(name: str) -> tf.TensorSpec:
 
 
 def read_request(
-    model: Any,
+    model: "MultimodalVAE",
     values: Mapping[str, tf.Tensor],
     flags: Mapping[str, tf.Tensor],
     more: Sequence[tf.Tensor] = (),

@@ -54,12 +54,12 @@ class BetaSetting:
     def __set__(self, model: Any, beta: Any) -> None:
         """Checks and keeps it; only steps with a schedule are traced again."""
         before = model.__dict__.get("_beta")
-        variable = model.__dict__.setdefault(
-            "_beta_variable", tf.Variable(0.0, trainable=False, dtype=tf.float64)
-        )
+        if "_beta_variable" not in model.__dict__:
+            variable = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+            model.__dict__["_beta_variable"] = variable
         if not isinstance(beta, LearningRateSchedule):
             beta = checked_weight("beta", beta)
-            variable.assign(beta)
+            model.__dict__["_beta_variable"].assign(beta)
         model.__dict__["_beta"] = beta
         if not (isinstance(beta, float) and isinstance(before, float)):
             model.remake_functions()

@@ -64,6 +64,7 @@ class SteppedModel(SavableModel):
         *("modalities", "latent_dim", "objective", "subsets", "prior_expert"),
         *("component_draw", "mask", "reconstruction_weights", "latent_dtype"),
         *("networks", "subset_product_of_experts", "mixture_of_experts"),
+        *("loss_metrics", "noise"),
     )
 
     train_function: Any = None

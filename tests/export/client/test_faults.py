@@ -135,6 +135,7 @@ def test_retry_after_of_an_hour_is_an_error_immediately(stub):
     assert stub.store.requests.count("Predict") == 2
 
 
+@pytest.mark.integration
 def test_timeout_is_for_one_attempt_and_not_retried(stub, transport):
     with connect(stub, transport, timeout=0.8) as client:
         client.reconstruct(X)

@@ -54,6 +54,7 @@ def test_a_loop_with_an_optimizer_of_its_own_has_new_noise_and_the_next_beta():
     assert betas == [0.0, 0.25, 0.5, 0.75]
 
 
+@pytest.mark.integration
 def test_a_loop_with_the_models_optimizer_is_fit():
     batch, results = tiny_batch(), []
     for own in (False, True):
@@ -160,6 +161,7 @@ def test_a_style_for_a_modality_without_one_is_refused():
         tiny_model().decode_modality("a", np.zeros([2, 2]), np.zeros([2, 1]))
 
 
+@pytest.mark.integration
 def test_weights_are_loaded_into_a_model_that_was_fitted(tmp_path):
     model = tiny_model()
     model.compile("sgd")
@@ -179,7 +181,7 @@ class Crashes(keras.callbacks.Callback):
 
 
 @pytest.mark.integration
-def test_backup_and_restore_resumes_as_if_nothing_had_been(tmp_path):
+def test_backup_and_restore_resumes_exactly(tmp_path):
     def fitted(*callbacks):
         model = tiny_model()
         model.compile(keras.optimizers.Adam(0.01))

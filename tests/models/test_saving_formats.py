@@ -1,4 +1,4 @@
-"""What can be saved loads to the same answers by every road, or is refused at once."""
+"""What can be saved loads to the same answers from every format, or is refused."""
 
 import copy
 import pickle
@@ -30,14 +30,14 @@ def by_clone(model, path):
     return cloned
 
 
-ROADS = {
+FORMATS = {
     ".keras": by_keras,
     ".weights.h5": by_weights,
     "clone_model": by_clone,
     "pickle": lambda model, path: pickle.loads(pickle.dumps(model)),
     "deepcopy": lambda model, path: copy.deepcopy(model),
 }
-OTHER_ROADS = [road for road in ROADS if road != ".keras"]
+OTHER_FORMATS = [format_name for format_name in FORMATS if format_name != ".keras"]
 
 
 def with_lora():
@@ -85,15 +85,15 @@ def flags(model):
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("name", "road"),
+    ("name", "format_name"),
     [
         *((name, ".keras") for name in MODELS),
-        *((name, road) for name in ("partly frozen", "LoRA") for road in OTHER_ROADS),
+        *(("partly frozen", format_name) for format_name in OTHER_FORMATS),
     ],
 )
-def test_a_model_that_took_a_road_answers_and_freezes_as_before(tmp_path, name, road):
+def test_loaded_model_answers_and_freezes_as_before(tmp_path, name, format_name):
     model = MODELS[name]()
-    loaded = ROADS[road](model, tmp_path)
+    loaded = FORMATS[format_name](model, tmp_path)
     batch = tiny_batch()
     for key, value in model(batch).items():
         np.testing.assert_array_equal(loaded(batch)[key], value)
@@ -138,10 +138,10 @@ def without_configuration():
     return tiny_model([tiny_modality("a", encoder=Needs([1, 2])), "b"])
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_what_could_not_be_loaded_is_refused_when_it_is_saved(tmp_path, road):
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_what_could_not_be_loaded_is_refused_when_it_is_saved(tmp_path, format_name):
     with pytest.raises(ValueError, match="can't be saved.*Needs.__init__"):
-        ROADS[road](without_configuration(), tmp_path)
+        FORMATS[format_name](without_configuration(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -178,6 +178,7 @@ def test_saving_leaves_python_random_numbers_as_they_were(tmp_path):
     assert random.random() == expected
 
 
+@pytest.mark.integration
 def test_an_exported_model_answers_as_the_model_and_marks_rows_with_nan(tmp_path):
     model = tiny_model()
     model.export(tmp_path / "model", verbose=False)
