@@ -16,6 +16,16 @@ class LogLikelihoodEstimate(NamedTuple):
       effective_sample_size: Effective sample size (sum w)^2 / sum w^2, from 1 to K; for
         a conditional likelihood the smaller of its two. If it is near 1, the estimate
         lies below the true value and the standard error is too small.
+
+    Example:
+      >>> estimate = LogLikelihoodEstimate(
+      ...     log_likelihood=tf.constant([-3.5], tf.float64),
+      ...     standard_error=tf.constant([0.1], tf.float64),
+      ...     effective_sample_size=tf.constant([80.0], tf.float64),
+      ... )
+      >>> low = estimate.log_likelihood - 2 * estimate.standard_error
+      >>> round(float(low[0]), 6)
+      -3.7
     """
 
     log_likelihood: tf.Tensor
