@@ -250,6 +250,7 @@ def health(compose, port):
     ).returncode
 
 
+@pytest.mark.integration
 def test_compose_is_healthy_only_while_a_version_is_loaded(compose):
     script = compose["healthcheck"]["test"][-1]
     assert re.fullmatch(METADATA, re.search(r"GET (\S+) ", script)[1])

@@ -38,6 +38,7 @@ def examples_in(value, name=None):
     return [test for test in finder.find(value, name, globs={}) if test.examples]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("package", ["tf_mopoe", "trainers", "export"])
 def test_examples_give_what_they_say(package, capsys):
     count = 0

@@ -55,6 +55,7 @@ def test_order_depends_on_seed_and_epoch_alone(source):
     assert ids(shuffled_batches(source, 5, seed=4), 12) != actual
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("first_step", [1, 3])
 def test_batches_from_first_step_equal_those_of_an_uninterrupted_run(
     source, first_step

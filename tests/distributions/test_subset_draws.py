@@ -41,6 +41,7 @@ def drawn(sampler, present=PRESENT, seeds=SEEDS):
     return [value.numpy() for value in draw_all()]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_each_subset_has_the_weight_of_the_uniform_mixture_on_average(name):
     masks, weights = drawn(SAMPLERS[name])
@@ -87,6 +88,7 @@ def test_twenty_modalities_need_no_list_of_all_subsets():
     np.testing.assert_allclose(masks.mean(axis=(0, 1, 2)), 0.5, atol=0.03)
 
 
+@pytest.mark.integration
 def test_sampled_bound_has_the_mean_of_the_exact_bound():
     loc, scale = random_experts(1, 4, 2)
     exact = MixtureOfProductsOfExperts(loc, scale).kl_upper_bound().numpy()

@@ -180,6 +180,7 @@ def test_answers_depend_on_seed_and_row_not_on_chunks_or_what_follows(monkeypatc
     assert np.isnan(one.standard_error).all()
 
 
+@pytest.mark.integration
 def test_rows_without_any_modality_have_log_likelihood_0():
     model, x = linear_model(MoPoEVAE), data()
     flags = {name: np.array([True, False, True]) for name in "abc"}
@@ -300,6 +301,7 @@ def test_log_weights_can_be_computed_inside_a_graph():
     np.testing.assert_allclose(alone[:, 0], whole[:, 1], rtol=1e-5)
 
 
+@pytest.mark.integration
 def test_conditional_effective_sample_size_is_the_smaller_of_its_two():
     model, x = linear_model(MoPoEVAE), data()
     joint_seed = module.noise.seed_pairs(module.noise.row_seeds(5, 3))

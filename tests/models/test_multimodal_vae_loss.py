@@ -136,6 +136,7 @@ def test_every_likelihood_is_summed_over_the_event(
         np.testing.assert_allclose(means, parameters)
 
 
+@pytest.mark.integration
 def test_terms_in_the_history_add_up_to_the_loss():
     model = tiny_model(options=OPTIONS, beta=2.5)
     model.compile("sgd", run_eagerly=True)
@@ -174,6 +175,7 @@ def test_evaluation_of_batches_is_the_mean_over_all_rows(monkeypatch):
     assert parts == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("shape", [(8,), (8, 1)], ids=str)
 def test_sample_weights_multiply_the_rows_of_the_loss(shape, monkeypatch):
     fix_noise(monkeypatch)

@@ -149,6 +149,7 @@ def test_each_row_is_decoded_from_one_of_its_own_subsets(monkeypatch):
         assert len({int(matches[0]) for matches in found}) >= min(3, len(possible))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("family", ["nonempty", "powerset", "full"])
 def test_what_missing_rows_hold_changes_neither_loss_nor_gradients(family):
     model = tiny_model("abc", subsets=family)

@@ -54,6 +54,7 @@ def batch():
     return {name: reference.network_inputs(index) for index, name in enumerate(NAMES)}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("method", METHODS)
 def test_experts_and_reconstructions_agree(method, batch):
     numbers, model = reference.load(), published_model(method)

@@ -222,8 +222,8 @@ WRONG_LATER = {
     "other rows": (with_b(B[1:]), "same number of rows"),
     "masked": (with_b(np.ma.masked_greater(B, 0)), "'b' is a masked array"),
     "NaN": (with_b(np.full_like(B, np.nan)), "'b' must hold finite"),
-    "labels": ((tiny_batch(), B), "`y` is not for this model"),
-    "labels and weights": ((tiny_batch(), B, np.ones(8)), "`y` is not for this model"),
+    "labels": ((tiny_batch(), B), "`y` is not supported"),
+    "labels and weights": ((tiny_batch(), B, np.ones(8)), "`y` is not supported"),
 }
 
 
@@ -279,7 +279,7 @@ def test_wrong_datasets_are_refused(traced, mistake):
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
 def test_targets_are_refused(model, method):
-    with pytest.raises(ValueError, match="`y` is not for this model: it has no"):
+    with pytest.raises(ValueError, match="`y` is not supported: this model has no"):
         getattr(model, method)(tiny_batch(), B)
 
 

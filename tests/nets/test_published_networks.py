@@ -54,6 +54,7 @@ def after_one_hot(network, x):
     return x
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_element_of_the_input_reaches_every_feature(name):
     network = make_increasing(name)
