@@ -157,7 +157,7 @@ MUTATIONS = (
         (
             "tests/objectives/test_linear_gaussian_bounds.py"
             "::test_bounds_lie_below_the_log_evidence_and_rise_with_k_towards_it"
-            "[MoPoEVAE-]",
+            "[MoPoEVAE-styles=False]",
         ),
     ),
     Mutation(
