@@ -1,4 +1,7 @@
-"""All that `export` uses of a model beyond its public methods, in one place."""
+"""What `export` uses of a `MultimodalVAE` beyond its public methods.
+
+`serving_model` also walks its layers and variables, as those of any Keras model.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple

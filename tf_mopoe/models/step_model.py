@@ -70,7 +70,6 @@ class SteppedModel(SavableModel):
     train_function: Any = None
     test_function: Any = None
     predict_function: Any = None
-    _jit_compile: bool
     _compiling = False
 
     def __setattr__(self, name, value):
